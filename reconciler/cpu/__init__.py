@@ -1,0 +1,1 @@
+"""CPUs as sets of ids and as a topology. Pure."""

@@ -1,0 +1,53 @@
+"""Stage 5: the cgroup tree as read. Values only; pure. `host.cgroupfs` makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reconciler import errors, events
+from reconciler.cpu.idset import CpuSet, NodeSet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cpuset:
+    """One cgroup's cpuset files, at one moment.
+
+    `cpus` and `mems` are what was asked for (`cpuset.cpus`, `cpuset.mems`), empty where the cgroup
+    inherits its parent's; `effective_*` is what the kernel grants (cgroup-v2.rst, "Cpuset Interface
+    Files"). Equal `cpus` does not prove the right CPUs: a narrowed ancestor shows in `effective` only.
+    """
+
+    cpus: CpuSet
+    mems: NodeSet
+    effective_cpus: CpuSet
+    effective_mems: NodeSet
+
+    @property
+    def reach(self) -> CpuSet:
+        """The CPUs that its tasks are entitled to: those asked for, or all it inherits."""
+        return self.cpus or self.effective_cpus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Present:
+    """A container's cgroup, and the inner one in which crun keeps the processes (None without one)."""
+
+    outer: Cpuset
+    inner: Cpuset | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The container has no cgroup now: not born yet, or gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """The cgroup is there and reading it failed."""
+
+    error: errors.HostFileError
+
+
+Look = Present | Absent | Unreadable
+Observed = Mapping[events.ContainerId, Look]

@@ -1,0 +1,123 @@
+"""NRI messages to events. Pure, but for protobuf; every field of a message is optional.
+
+A value that cannot be right costs only itself: the rest of its message is still converted, and why it was set
+aside goes to `complain`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from reconciler import errors, events
+from reconciler.runtime import cgroup_path
+from reconciler.runtime.nri import nri_pb2
+
+Complain = Callable[[errors.Malformed], None]
+"""Told of each value that was set aside."""
+
+ANNOTATIONS = "weka.io/"
+"""Only the annotations of this domain are kept: they alone say anything about placement."""
+
+_ELSEWHERE = ("kata", "gvisor", "runsc")
+"""Beginnings of the names of runtime handlers whose containers have no cgroup of their own on the host."""
+
+_PHASES = {
+    nri_pb2.CONTAINER_CREATED: events.Phase.CREATED,
+    nri_pb2.CONTAINER_STOPPED: events.Phase.STOPPED,
+}
+
+
+def pod(message: nri_pb2.PodSandbox, complain: Complain, sandbox: str = "") -> events.Pod:
+    """A sandbox; `sandbox` is its id where the message has none.
+
+    Where its cgroup parent tells no QoS class it counts as BestEffort, which is entitled to nothing.
+    """
+    linux = message.linux
+    annotations = message.annotations
+    return events.Pod(
+        sandbox=events.SandboxId(message.id or sandbox),
+        uid=events.PodUid(message.uid),
+        namespace=message.namespace,
+        name=message.name,
+        annotations={key: annotations[key] for key in annotations if key.startswith(ANNOTATIONS)},
+        qos=_qos(linux.cgroup_parent, complain),
+        cgroup=_cgroup(linux.cgroups_path, message.runtime_handler, complain),
+    )
+
+
+def container(
+    message: nri_pb2.Container, phase: events.Phase, handler: str, complain: Complain, sandbox: str = ""
+) -> events.Container:
+    """A container that is in `phase`, of a pod whose runtime handler is called `handler`; `sandbox` is the
+    pod's id where the message has none."""
+    linux = message.linux
+    cpu = linux.resources.cpu
+    return events.Container(
+        id=events.ContainerId(message.id),
+        sandbox=events.SandboxId(message.pod_sandbox_id or sandbox),
+        name=message.name,
+        cgroup=_cgroup(linux.cgroups_path, handler, complain),
+        limits=limits(cpu),
+        phase=phase,
+        cpus=cpu.cpus,
+    )
+
+
+def pair(
+    its_pod: nri_pb2.PodSandbox, message: nri_pb2.Container, phase: events.Phase, complain: Complain
+) -> tuple[events.Pod, events.Container]:
+    """A container that is in `phase`, with its pod. Raises Malformed where the container has no id."""
+    if not message.id:
+        raise errors.Malformed("Container", f"{message.name!r} has no id")
+    converted = pod(its_pod, complain, message.pod_sandbox_id)
+    return converted, container(message, phase, its_pod.runtime_handler, complain, its_pod.id)
+
+
+def phase(state: nri_pb2.ContainerState) -> events.Phase:
+    """How far a container in the runtime's list is. A state that is not known counts as running: that keeps
+    what the container has."""
+    return _PHASES.get(state, events.Phase.RUNNING)
+
+
+def limits(cpu: nri_pb2.LinuxCPU) -> events.CpuLimits:
+    """The limits that the message carries; 0 is what a runtime writes where it has nothing to say."""
+    return events.CpuLimits(
+        shares=cpu.shares.value or None, quota=cpu.quota.value or None, period=cpu.period.value or None
+    )
+
+
+def synchronized(
+    pods: list[nri_pb2.PodSandbox], containers: list[nri_pb2.Container], complain: Complain
+) -> events.Synchronized:
+    """All that the runtime has. What has no id is set aside: no later event could ever mean it."""
+    handlers = {message.id: message.runtime_handler for message in pods}
+    nameless = [f"pod {message.name!r}" for message in pods if not message.id]
+    nameless += [f"container {message.name!r}" for message in containers if not message.id]
+    for what in nameless:
+        complain(errors.Malformed("Synchronize", f"{what} has no id"))
+    return events.Synchronized(
+        pods=tuple(pod(message, complain) for message in pods if message.id),
+        containers=tuple(
+            container(message, phase(message.state), handlers.get(message.pod_sandbox_id, ""), complain)
+            for message in containers
+            if message.id
+        ),
+    )
+
+
+def _qos(parent: str, complain: Complain) -> events.Qos:
+    try:
+        return cgroup_path.qos(parent)
+    except errors.Malformed as error:
+        complain(error)
+        return events.Qos.BEST_EFFORT
+
+
+def _cgroup(path: str, handler: str, complain: Complain) -> str | None:
+    if not path or handler.startswith(_ELSEWHERE):
+        return None
+    try:
+        return cgroup_path.directory(path)
+    except errors.Malformed as error:
+        complain(error)
+        return None

@@ -1,0 +1,51 @@
+"""One instance per host: a lock file. Two connected instances would fail every creation of the node."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+from collections.abc import AsyncIterator, Callable
+
+from reconciler import errors
+
+_POLL = 1.0
+
+
+@contextlib.asynccontextmanager
+async def alone(
+    path: str, *, on_wait: Callable[[str], None] = lambda _: None, poll: float = _POLL
+) -> AsyncIterator[None]:
+    """Hold the lock file at `path`; wait for it as long as another process or plugin holds it.
+
+    `on_wait` is told once, in one sentence, if there is something to wait for; `poll` is the pause between
+    two attempts, in seconds. The kernel releases the lock when the process ends, however it ends. Raises
+    Usage where the file cannot be made.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise errors.Usage(f"the lock file {path} cannot be opened: {error.strerror}") from error
+    try:
+        await _acquire(descriptor, path, on_wait, poll)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+async def _acquire(descriptor: int, path: str, on_wait: Callable[[str], None], poll: float) -> None:
+    told = False
+    while not _try(descriptor):
+        if not told:
+            on_wait(f"another instance holds {path}; waiting for it to end")
+            told = True
+        await asyncio.sleep(poll)
+
+
+def _try(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

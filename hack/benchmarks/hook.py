@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plugin",
         default=TRIVIAL,
         metavar="COMMAND",
-        help="plugin to measure, {socket} being the path it connects to (default: one that answers a constant)",
+        help="plugin to measure; {socket} is the path it connects to (default: one that answers a constant)",
     )
     parser.add_argument("--containers", type=int, nargs="+", default=[10, 1000], metavar="N")
     parser.add_argument(

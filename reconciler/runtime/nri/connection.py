@@ -188,7 +188,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._session.state is not State.ACTIVE:
             return
         now = self._loop.time()
-        took = now - (self._first_part or now)
+        took = 0.0 if self._first_part is None else now - self._first_part
         self._first_part = None
         if self._session.is_zombie(took):
             self.close(f"Synchronize was answered after {took:.1f} s, too late for this runtime")

@@ -20,8 +20,6 @@ MAX_PAYLOAD = 10 + (16 << 20)
 """Largest payload taken, in bytes: a ttrpc header and the 16 MiB that NRI <= 0.6.1 may send in one frame."""
 FIRST_PAYLOAD = 4096
 """Largest first frame of a message, in bytes: the size of the buffer through which Go's ttrpc reads."""
-MAX_SENT = 10 + (4 << 20)
-"""Largest payload sent, in bytes: what NRI >= 0.8 sends itself."""
 
 _HEADER = struct.Struct(">II")
 
@@ -52,9 +50,9 @@ def encode(connection: int, message: bytes) -> bytes:
 
     A message of more than 4096 bytes becomes a frame of exactly 4096 and one with all the rest: Go's side
     fails the connection for any frame that is larger than what it wants to read at that moment, and holds at
-    most 256 frames. Raises FrameError for an empty message and one that leaves more than MAX_SENT.
+    most 256 frames. Raises FrameError for an empty message and one of which more than MAX_PAYLOAD is left.
     """
-    if not 0 < len(message) <= FIRST_PAYLOAD + MAX_SENT:
+    if not 0 < len(message) <= FIRST_PAYLOAD + MAX_PAYLOAD:
         raise errors.FrameError("NRI frame", f"a message of {len(message)} bytes cannot be sent")
     if len(message) <= FIRST_PAYLOAD:
         return _HEADER.pack(connection, len(message)) + message

@@ -75,18 +75,20 @@ class Server(framing.Cutter):
     @staticmethod
     def reply(stream: int, body: bytes) -> bytes:
         """The bytes that answer the call of that stream. Raises FrameError above MAX_SENT bytes of body."""
-        return _encode(stream, _RESPONSE, body)
+        return _encode(stream, _RESPONSE, body, MAX_SENT)
 
 
 class Client(framing.Cutter):
     """The side that calls."""
 
-    __slots__ = ("_open", "_stream")
+    __slots__ = ("_max_sent", "_open", "_stream")
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_sent: int = MAX_SENT) -> None:
+        """`max_sent` is the largest body that `call` takes, in bytes."""
         super().__init__("ttrpc message", _HEADER, length_at=0, limit=MAX_RECEIVED)
         self._open: set[int] = set()
         self._stream = -1
+        self._max_sent = max_sent
 
     def next_event(self) -> Response | None:
         """The next reply to a call of ours, or None until more bytes come.
@@ -103,17 +105,17 @@ class Client(framing.Cutter):
     def call(self, body: bytes) -> tuple[int, bytes]:
         """A new call's stream id and the bytes that make it; they must be sent in the order of their ids.
 
-        Raises FrameError above MAX_SENT bytes of body, and after 2**31 calls.
+        Raises FrameError for a body that is too long, and after 2**31 calls.
         """
-        message = _encode(self._stream + 2, _REQUEST, body)
+        message = _encode(self._stream + 2, _REQUEST, body, self._max_sent)
         self._stream += 2
         self._open.add(self._stream)
         return self._stream, message
 
 
-def _encode(stream: int, kind: int, body: bytes) -> bytes:
-    if len(body) > MAX_SENT:
-        raise errors.FrameError("ttrpc message", f"a body of {len(body)} bytes is more than {MAX_SENT}")
+def _encode(stream: int, kind: int, body: bytes, max_sent: int) -> bytes:
+    if len(body) > max_sent:
+        raise errors.FrameError("ttrpc message", f"a body of {len(body)} bytes is more than {max_sent}")
     if stream > _LAST_STREAM:
         raise errors.FrameError("ttrpc message", f"stream id {stream} does not fit into 32 bits")
     return _HEADER.pack(len(body), stream, kind, 0) + body

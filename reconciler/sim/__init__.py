@@ -1,0 +1,1 @@
+"""A simulated node: directory tree, the runtime side of NRI, a script of pods and faults. I/O."""

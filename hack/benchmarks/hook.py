@@ -1,7 +1,9 @@
 """How long CreateContainer waits for its answer, beside the smallest plugin there can be. I/O.
 
 Both plugins run in processes of their own and are asked in turns, so that a machine that slows down slows
-both.
+both. They and whoever asks are bound to CPUs: else the scheduler's choice, which differs by more than the
+plugins do, would be measured. `apart` is what a node does, waking another CPU included; `together` is the
+stricter comparison, in which nothing but work counts.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ _NAMING = runtime_pods.Naming()
 class Row:
     """One case. Times in microseconds; `*_ratio` is this plugin's time over the floor's."""
 
+    cpus: str
     containers: int
     gap_ms: float
     requests: int
@@ -62,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gap", type=float, nargs="+", default=[2.0, 0.0], metavar="MS", help="pause between requests"
     )
+    parser.add_argument("--cpus", nargs="+", choices=["apart", "together"], default=["apart", "together"])
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument(
         "--requests", type=int, default=200, metavar="N", help="requests per round and plugin"
@@ -72,17 +76,23 @@ def run(options: argparse.Namespace) -> list[Row]:
     """Measure every case that the options ask for. Raises SystemExit where the yardstick is not there."""
     if not options.floor.is_file():
         raise SystemExit(f"hack/bench: {options.floor} is not there; name the yardstick with --floor")
-    return [_case(options, containers, gap) for containers in options.containers for gap in options.gap]
+    return [
+        _case(options, cpus, containers, gap)
+        for cpus in options.cpus
+        for containers in options.containers
+        for gap in options.gap
+    ]
 
 
-def _case(options: argparse.Namespace, containers: int, gap_ms: float) -> Row:
+def _case(options: argparse.Namespace, cpus: str, containers: int, gap_ms: float) -> Row:
     with contextlib.ExitStack() as stack:
+        cpu = stack.enter_context(_bound(cpus))
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         for alias, module in _ALIASES.items():
             (folder / f"{alias}.py").write_text(f"from reconciler.runtime.nri.{module} import *\n")
         floor_command = [sys.executable, str(options.floor), "{socket}"]
-        floor = stack.enter_context(_plugin(folder, "floor", floor_command, containers))
-        ours = stack.enter_context(_plugin(folder, "ours", shlex.split(options.plugin), containers))
+        floor = stack.enter_context(_plugin(folder, "floor", floor_command, containers, cpu))
+        ours = stack.enter_context(_plugin(folder, "ours", shlex.split(options.plugin), containers, cpu))
         numbers = iter(range(containers, 1 << 30))
         _round(floor, numbers, options.requests, 0.0)
         _round(ours, numbers, options.requests, 0.0)
@@ -91,13 +101,14 @@ def _case(options: argparse.Namespace, containers: int, gap_ms: float) -> Row:
         for _ in range(options.rounds):
             floor_times += _round(floor, numbers, options.requests, gap_ms / 1000)
             times += _round(ours, numbers, options.requests, gap_ms / 1000)
-    return _row(containers, gap_ms, floor_times, times)
+    return _row(cpus, containers, gap_ms, floor_times, times)
 
 
-def _row(containers: int, gap_ms: float, floor: Sequence[float], ours: Sequence[float]) -> Row:
+def _row(cpus: str, containers: int, gap_ms: float, floor: Sequence[float], ours: Sequence[float]) -> Row:
     floor_median, floor_p99 = _summary(floor)
     median, p99 = _summary(ours)
     return Row(
+        cpus=cpus,
         containers=containers,
         gap_ms=gap_ms,
         requests=len(ours),
@@ -116,7 +127,18 @@ def _summary(times: Sequence[float]) -> tuple[float, float]:
 
 
 @contextlib.contextmanager
-def _plugin(folder: pathlib.Path, name: str, command: Sequence[str], containers: int) -> Iterator[wire.Peer]:
+def _bound(cpus: str) -> Iterator[int]:
+    """Bind this process to a CPU, and give the one for the plugins; where there is but one, the same."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield max(before) if cpus == "apart" else min(before)
+    os.sched_setaffinity(0, before)
+
+
+@contextlib.contextmanager
+def _plugin(
+    folder: pathlib.Path, name: str, command: Sequence[str], containers: int, cpu: int
+) -> Iterator[wire.Peer]:
     """A plugin in a process of its own, registered and told of `containers` containers."""
     path = str(folder / f"{name}.sock")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)])}
@@ -125,6 +147,7 @@ def _plugin(folder: pathlib.Path, name: str, command: Sequence[str], containers:
         listener.listen(1)
         arguments = [argument.replace("{socket}", path) for argument in command]
         process = subprocess.Popen(arguments, env=environment, cwd=folder)
+        os.sched_setaffinity(process.pid, {cpu})
         try:
             peer = wire.Peer(listener)
             pairs = [_container(number) for number in range(containers)]

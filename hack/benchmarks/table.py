@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 
-def render(rows: Sequence[Mapping[str, float]]) -> str:
+def render(rows: Sequence[Mapping[str, float | str]]) -> str:
     """A header of the keys and a line for each row; numbers with as many digits as mean something."""
     if not rows:
         return ""
@@ -16,7 +16,7 @@ def render(rows: Sequence[Mapping[str, float]]) -> str:
     )
 
 
-def _cell(value: float) -> str:
-    if isinstance(value, int):
+def _cell(value: float | str) -> str:
+    if isinstance(value, int | str):
         return str(value)
     return f"{value:.0f}" if value >= 10 else f"{value:.2f}"

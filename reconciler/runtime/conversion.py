@@ -34,13 +34,18 @@ def pod(message: nri_pb2.PodSandbox, complain: Complain, sandbox: str = "") -> e
     """
     linux = message.linux
     annotations = message.annotations
+    try:
+        qos = cgroup_path.qos(linux.cgroup_parent)
+    except errors.Malformed as error:
+        complain(error)
+        qos = events.Qos.BEST_EFFORT
     return events.Pod(
         sandbox=events.SandboxId(message.id or sandbox),
         uid=events.PodUid(message.uid),
         namespace=message.namespace,
         name=message.name,
         annotations={key: annotations[key] for key in annotations if key.startswith(ANNOTATIONS)},
-        qos=_qos(linux.cgroup_parent, complain),
+        qos=qos,
         cgroup=_cgroup(linux.cgroups_path, message.runtime_handler, complain),
     )
 
@@ -103,14 +108,6 @@ def synchronized(
             if message.id
         ),
     )
-
-
-def _qos(parent: str, complain: Complain) -> events.Qos:
-    try:
-        return cgroup_path.qos(parent)
-    except errors.Malformed as error:
-        complain(error)
-        return events.Qos.BEST_EFFORT
 
 
 def _cgroup(path: str, handler: str, complain: Complain) -> str | None:

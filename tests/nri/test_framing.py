@@ -123,6 +123,34 @@ def test_a_large_frame_that_dribbles_in_costs_no_more_than_its_bytes() -> None:
     assert min(seconds(8 << 20) for _ in range(3)) < 32 * max(min(seconds(1 << 20) for _ in range(3)), 1e-3)
 
 
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 9), st.sampled_from([1, 1, 1, 2, 3]), st.sampled_from([0, 1, 2])), max_size=6
+    ),
+    st.lists(st.integers(0, 200), max_size=6),
+)
+def test_calls_are_the_same_whether_they_come_whole_or_in_pieces(
+    calls: list[tuple[int, int, int]], cuts: list[int]
+) -> None:
+    """One whole call in one piece takes a shorter way through the channel."""
+
+    def events(pieces: list[bytes]) -> list[object]:
+        its_channel = channel.Channel()
+        found: list[object] = []
+        for piece in pieces:
+            its_channel.receive_data(piece)
+            while (event := its_channel.next_event()) is not None:
+                found.append(event)
+        assert not its_channel.partial
+        return found
+
+    whole = [
+        raw(connection, message(stream, envelope.call("s", f"m{n}", b"p"), kind))
+        for n, (stream, kind, connection) in enumerate(calls)
+    ]
+    assert events(whole) == events(split(b"".join(whole), cuts)) == events([b"".join(whole)])
+
+
 @given(st.lists(st.binary(max_size=200), max_size=10))
 def test_garbage_is_survived_or_is_a_frame_error(pieces: list[bytes]) -> None:
     its_channel = channel.Channel()

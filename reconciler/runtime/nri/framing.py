@@ -45,6 +45,10 @@ class Cutter:
             self._source += data
             self._at = 0
 
+    def skip(self, size: int) -> None:
+        """Count a whole frame of so many bytes that someone else has cut; none must be held here."""
+        self._taken += size
+
     def next_frame(self) -> tuple[tuple[int, ...], bytes] | None:
         """The next whole frame, or None until more bytes come.
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from reconciler import events
 from reconciler.runtime.nri import levels
 
 
-@dataclass(frozen=True, slots=True)
-class Adjustment:
+class Adjustment(NamedTuple):
     """What a container shall run on, as kernel lists. "" leaves a file as it is; it cannot mean "nothing"."""
 
     cpus: str = ""

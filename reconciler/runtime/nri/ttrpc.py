@@ -62,15 +62,21 @@ class Server(framing.Cutter):
         """
         while (cut := self.next_frame()) is not None:
             (_, stream, kind, _), body = cut
-            if kind != _REQUEST:
-                continue
-            if stream % 2 == 0:
-                return BadRequest(stream, "StreamID must be odd for client initiated streams")
-            if stream <= self._last:
-                return BadRequest(stream, "StreamID cannot be re-used and must increment")
-            self._last = stream
-            return Request(stream, body)
+            event = self.admit(stream, kind, body)
+            if event is not None:
+                return event
         return None
+
+    def admit(self, stream: int, kind: int, body: bytes) -> Request | BadRequest | None:
+        """What a whole message is, by the rules for its stream id; None if it is no request."""
+        if kind != _REQUEST:
+            return None
+        if stream % 2 == 0:
+            return BadRequest(stream, "StreamID must be odd for client initiated streams")
+        if stream <= self._last:
+            return BadRequest(stream, "StreamID cannot be re-used and must increment")
+        self._last = stream
+        return Request(stream, body)
 
     @staticmethod
     def reply(stream: int, body: bytes) -> bytes:

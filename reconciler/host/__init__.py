@@ -1,0 +1,1 @@
+"""The host's files and processes: sysfs, the cgroup tree, inotify, affinity. I/O."""

@@ -33,7 +33,7 @@ lint: $(VENV)/.checks ## Run every static check
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/yamllint --strict $(YAML)
 	$(BIN)/shellcheck $(SHELL_SCRIPTS)
 	$(BIN)/python hack/protos.py --check

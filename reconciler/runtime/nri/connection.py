@@ -194,10 +194,11 @@ class Connection(asyncio.BufferedProtocol):
             self.close(f"Synchronize was answered after {took:.1f} s, too late for this runtime")
             return
         self._active_at = now
-        event = self._session.synchronized(self._dispatcher.complain)
-        peer = self._session.peer
-        if peer is not None:
-            self._tell("synchronized", self._handler.synchronized, event, peer)
+        if self._session.peer is not None:
+            self._tell("synchronized", self._tell_all, self._session.peer)
+
+    def _tell_all(self, peer: handler.Peer) -> None:
+        self._handler.synchronized(self._session.synchronized(self._dispatcher.complain), peer)
 
     def _shutdown(self, call: envelope.Call) -> None:
         self._send(call.stream, dispatch.EMPTY)

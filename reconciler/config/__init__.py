@@ -1,0 +1,1 @@
+"""What an operator may set: `schema` says what there is (pure), `load` reads it from YAML."""

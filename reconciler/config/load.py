@@ -1,0 +1,66 @@
+"""Reads YAML files, the configuration above all. I/O; what may stand in it is `schema`'s."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import yaml
+
+from reconciler import errors
+from reconciler.config import schema
+
+LARGEST_BYTES = 1 << 20
+"""A configuration is a page; a larger file is a mistake and is not read."""
+
+
+class _Loader(yaml.CSafeLoader):
+    """CSafeLoader that refuses duplicate keys, which YAML 1.2 forbids and PyYAML lets pass."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"key {key!r} stands twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def read(path: str) -> schema.Config:
+    """The configuration in the file at `path`. Raises Usage for any reason it cannot be used."""
+    return parse(text(path, LARGEST_BYTES), what=path)
+
+
+def parse(text_: str, *, what: str) -> schema.Config:
+    """The configuration that the YAML `text_` means. Raises Usage naming `what`, the key and why."""
+    document = tree(text_, what=what)
+    try:
+        return schema.convert(document)
+    except errors.Usage as error:
+        raise errors.Usage(f"{what}: {error}") from error
+
+
+def tree(text_: str, *, what: str) -> object:
+    """The YAML document, whatever it means. Raises Usage naming `what`, the place and why."""
+    try:
+        document: object = yaml.load(text_, Loader=_Loader)  # noqa: S506  a CSafeLoader, made stricter
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise errors.Usage(f"{what}: {' '.join(str(error).split())}") from error
+    return document
+
+
+def text(path: str, largest: int) -> str:
+    """The text of the file at `path`, of at most `largest` bytes. Raises Usage."""
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(largest + 1)
+    except OSError as error:
+        raise errors.Usage(f"{path}: {error.strerror} (errno {error.errno})") from error
+    if len(raw) > largest:
+        raise errors.Usage(f"{path}: larger than {largest} bytes")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise errors.Usage(f"{path}: not UTF-8 at byte {error.start}") from error

@@ -1,0 +1,67 @@
+"""What an operator may set, with defaults. Pure: values and their checks, no file.
+
+Keys are written in camelCase in YAML (`minSharedCpus`); `docs/reference/configuration.md` lists them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from reconciler import errors
+from reconciler.cpu.idset import CpuSet
+
+
+class Nri(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
+    """How the plugin registers. The default index sees the other plugins' choices (NRI sorts by index)."""
+
+    plugin_name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.+-]{1,64}$")] = "cpuset-reconciler"
+    plugin_index: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{2}$")] = "90"
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
+    """The whole configuration; every key has a default.
+
+    `min_shared_cpus`: CPUs that the shared pool never falls below.
+    `reserved_cpus`: kernel list of CPUs that integer containers never get; they stay in the shared pool.
+    `isolated_cpus`: whether kernel-isolated CPUs (`isolcpus=`) serve the pool and integer containers.
+    `integer_memory`: `pin` gives integer containers the NUMA nodes of their CPUs, `leave` touches none.
+    `on_guard`: what a hook that runs out of time answers for an exclusive container.
+    `pass_interval_seconds`: pause between periodic passes, which find what inotify cannot see.
+    """
+
+    min_shared_cpus: Annotated[int, msgspec.Meta(ge=1, le=8192)] = 1
+    reserved_cpus: str = ""
+    isolated_cpus: Literal["exclude", "use"] = "exclude"
+    integer_memory: Literal["leave", "pin"] = "leave"
+    on_guard: Literal["refuse", "admit"] = "refuse"
+    pass_interval_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 10.0
+    nri: Nri = Nri()
+
+    def __post_init__(self) -> None:
+        self.reserved()
+
+    def reserved(self) -> CpuSet:
+        """`reservedCpus` as a set. Raises Usage where it is not a kernel list."""
+        try:
+            return CpuSet.parse(self.reserved_cpus, what="reservedCpus")
+        except errors.Malformed as error:
+            raise errors.Usage(str(error)) from error
+
+
+def convert(tree: object) -> Config:
+    """The configuration that a parsed YAML document means; None (an empty file) means all defaults.
+
+    Raises Usage with the path of the key for unknown keys, wrong types and values out of range.
+    """
+    try:
+        return msgspec.convert({} if tree is None else tree, Config)
+    except msgspec.ValidationError as error:
+        cause = error.__cause__
+        raise errors.Usage(str(cause if isinstance(cause, errors.Usage) else error)) from error
+
+
+def json_schema() -> dict[str, object]:
+    """The JSON Schema of the configuration file."""
+    return msgspec.json.schema(Config)

@@ -1,0 +1,114 @@
+"""Stage 6: Desired against observed. Pure.
+
+The comparison is with what the kernel says now, `effective` included, never with what was last written.
+What was last confirmed serves one purpose: telling drift, which nobody asked for, from a change of ours
+that is still to be carried out.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from reconciler import events, observed
+from reconciler.cpu.idset import CpuSet
+from reconciler.policy import desired
+
+CPUS = "cpuset.cpus"
+MEMS = "cpuset.mems"
+INNER = "container/"
+"""Prefix of the files in the inner group that crun makes in a scope and keeps the processes in."""
+
+
+class Cause(enum.Enum):
+    """Why desired and observed differ."""
+
+    PENDING = "pending"
+    """Desired has changed, or the container was never seen in order: carry it out."""
+    DRIFT = "drift"
+    """Someone else changed what was in order: report and repair it."""
+    NARROWED = "narrowed"
+    """The files say what they should and the kernel grants other CPUs: an ancestor is to blame."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mismatch:
+    """One file that says `have` and should say `want`; both are kernel lists."""
+
+    file: str
+    want: str
+    have: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One container whose cgroup is not as desired; no `files` when `cause` is NARROWED."""
+
+    container: events.ContainerId
+    cause: Cause
+    want: desired.Placement
+    look: observed.Present
+    files: tuple[Mismatch, ...]
+
+
+def compare(
+    wanted: desired.Desired,
+    looks: observed.Observed,
+    confirmed: Mapping[events.ContainerId, desired.Placement],
+    online: CpuSet,
+) -> tuple[Difference, ...]:
+    """The differences among the containers that were looked at, in the order of the looks."""
+    found = []
+    for id_, look in looks.items():
+        want = wanted.get(id_)
+        if want is None or not isinstance(look, observed.Present):
+            continue
+        if not in_order(want, look, online):
+            was_in_order = confirmed.get(id_) == want
+            found.append(_difference(id_, want, look, was_in_order=was_in_order))
+    return tuple(found)
+
+
+def _difference(
+    id_: events.ContainerId, want: desired.Placement, look: observed.Present, *, was_in_order: bool
+) -> Difference:
+    files = tuple(mismatches(want, look))
+    cause = Cause.DRIFT if was_in_order else Cause.PENDING
+    return Difference(
+        container=id_, cause=cause if files else Cause.NARROWED, want=want, look=look, files=files
+    )
+
+
+def in_order(want: desired.Placement, look: observed.Present, online: CpuSet) -> bool:
+    """Whether the kernel both was asked for and grants what is wanted."""
+    inner = look.inner
+    granted = look.outer.effective_cpus if inner is None else inner.effective_cpus
+    return (
+        look.outer.cpus == want.cpus
+        and granted == want.cpus & online
+        and (want.mems is None or look.outer.mems == want.mems)
+        and (inner is None or next(_inner_mismatches(want, inner), None) is None)
+    )
+
+
+def mismatches(want: desired.Placement, look: observed.Present) -> Iterator[Mismatch]:
+    """The files to write, in an order that never takes memory away before CPUs have moved."""
+    cpus = []
+    if look.outer.cpus != want.cpus:
+        cpus.append(Mismatch(file=CPUS, want=str(want.cpus), have=str(look.outer.cpus)))
+    mems = []
+    if want.mems is not None and look.outer.mems != want.mems:
+        mems.append(Mismatch(file=MEMS, want=str(want.mems), have=str(look.outer.mems)))
+    widens = want.mems is None or look.outer.mems <= want.mems
+    yield from [*mems, *cpus] if widens else [*cpus, *mems]
+    if look.inner is not None:
+        yield from _inner_mismatches(want, look.inner)
+
+
+def _inner_mismatches(want: desired.Placement, inner: observed.Cpuset) -> Iterator[Mismatch]:
+    """The inner group inherits unless it was given a set of its own, which then has to follow."""
+    if inner.cpus and inner.cpus != want.cpus:
+        yield Mismatch(file=INNER + CPUS, want=str(want.cpus), have=str(inner.cpus))
+    if want.mems is not None and inner.mems and inner.mems != want.mems:
+        yield Mismatch(file=INNER + MEMS, want=str(want.mems), have=str(inner.mems))

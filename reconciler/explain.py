@@ -1,0 +1,29 @@
+"""Stage 9: sentences about placements, for status and people. Pure."""
+
+from __future__ import annotations
+
+from reconciler import events, intent
+from reconciler.policy import desired, state
+
+
+def reason(
+    now: state.State, container: events.Container, what: intent.Intent, placement: desired.Placement
+) -> str:
+    """Why this container runs where it runs, in one sentence."""
+    unsatisfied = shortfall(now, container, what)
+    if unsatisfied:
+        return f"on the shared pool: {unsatisfied}"
+    if placement.owner is not None:
+        return f"{what.why}: {placement.cpus} is exclusive"
+    if what.kind is intent.Kind.ANNOTATED_SHARED:
+        return f"{what.why}: {placement.cpus} is shared"
+    forbidden = f", less the forbidden {what.forbidden}" if what.forbidden else ""
+    warning = f" ({what.warning})" if what.warning else ""
+    return f"{what.why}: shared pool {now.pool}{forbidden}{warning}"
+
+
+def shortfall(now: state.State, container: events.Container, what: intent.Intent) -> str:
+    """Why this container runs without what it is entitled to, or ""."""
+    if what.kind is intent.Kind.SHARED and what.forbidden and now.pool <= what.forbidden:
+        return f"annotation {intent.FORBID}={what.forbidden} forbids the whole shared pool {now.pool}"
+    return now.ledger.unsatisfied.get(container.id, "")

@@ -1,0 +1,66 @@
+"""The cpuset of every container, as it follows from the ledger. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from reconciler import events, intent
+from reconciler.cpu.idset import CpuSet, NodeSet
+from reconciler.policy import state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where one container may run. `mems` None means that its memory nodes are left alone.
+
+    `owner` is the exclusive claim that `cpus` are; None where others may run on them too.
+    """
+
+    cpus: CpuSet
+    mems: NodeSet | None = None
+    owner: state.ClaimKey | None = None
+
+
+Desired = Mapping[events.ContainerId, Placement]
+
+
+def place(now: state.State, pod: events.Pod, container: events.Container, what: intent.Intent) -> Placement:
+    """The placement of one container; costs the same whatever the number of containers.
+
+    A container that is entitled to CPUs and has no claim on them is placed as a shared one, and a
+    shared one that is forbidden the whole pool has the whole pool: no container is left without CPUs.
+    """
+    claim = None
+    if what.kind is not intent.Kind.SHARED:
+        claim = now.ledger.claims.get(state.claim_key(pod, container, what.kind))
+    if claim is None:
+        pool = now.pool
+        return Placement(cpus=(pool - what.forbidden or pool) if what.forbidden else pool)
+    pinned = what.kind is not intent.Kind.INTEGER or now.terms.pin_integer_memory
+    mems = now.terms.topology.memory_nodes(claim.cpus) if pinned else None
+    return Placement(cpus=claim.cpus, mems=mems, owner=claim.key if claim.exclusive else None)
+
+
+def desired(
+    now: state.State, scope: Iterable[events.ContainerId] | None = None
+) -> dict[events.ContainerId, Placement]:
+    """The placement of every container of `scope`, or of all, that runs or may run and has a cgroup.
+
+    Linear in the scope. Ids that are not known are passed over.
+    """
+    placements: dict[events.ContainerId, Placement] = {}
+    pool = Placement(cpus=now.pool)
+    containers = now.inventory.containers
+    for id_ in containers if scope is None else scope:
+        container = containers.get(id_)
+        if container is None or container.phase is events.Phase.STOPPED or container.cgroup is None:
+            continue
+        what = now.ledger.intents.get(id_)
+        if what is None or what.kind is intent.Kind.UNMANAGED:
+            continue
+        if what.kind is intent.Kind.SHARED and not what.forbidden:
+            placements[id_] = pool
+        else:
+            placements[id_] = place(now, now.pod_of(container), container, what)
+    return placements

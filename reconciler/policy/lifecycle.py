@@ -1,0 +1,204 @@
+"""What each event does to the ledger: creation, start-up, endings and second chances. Pure.
+
+`admit` answers a creation and may refuse it. Everything else absorbs what has happened already, and
+never refuses: what cannot be satisfied stays on the shared pool and is reported (PRD 5).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import assert_never
+
+from reconciler import errors, events, intent, inventory, observed
+from reconciler.cpu.idset import CpuSet
+from reconciler.policy import claims, desired, state
+
+_ADOPTION_ORDER = {
+    intent.Kind.ANNOTATED_EXCLUSIVE: 0,
+    intent.Kind.ANNOTATED_SHARED: 1,
+    intent.Kind.INTEGER: 2,
+    intent.Kind.SHARED: 3,
+    intent.Kind.UNMANAGED: 3,
+}
+
+
+def admit(
+    now: state.State, event: events.ContainerCreating
+) -> tuple[state.State, desired.Placement, intent.Intent]:
+    """The state in which the container exists, where it runs, and why. Raises Refused; then `now` holds.
+
+    Constant cost for a shared container; linear in the claims for others.
+    """
+    what = intent.decide(event.pod, event.container)
+    if what.kind is intent.Kind.SHARED:
+        if what.forbidden:
+            claims.check_shared(now, what)
+        ledger = now.ledger
+    else:
+        ledger = claims.grant(now, event.pod, event.container, what)
+    after = state.State(
+        terms=now.terms,
+        inventory=inventory.reduce(now.inventory, event),
+        ledger=_with_pause(ledger, event.pod).with_intent(event.container.id, what),
+    )
+    return after, desired.place(after, event.pod, event.container, what), what
+
+
+def absorb(now: state.State, event: events.Event) -> state.State:
+    """The state after an event that reports what has happened."""
+    after = dataclasses.replace(now, inventory=inventory.reduce(now.inventory, event))
+    match event:
+        case events.Synchronized():
+            return _forget_the_absent(after)
+        case events.PodStarted(pod=pod):
+            return dataclasses.replace(after, ledger=_with_pause(after.ledger, pod))
+        case events.PodStopped(sandbox=sandbox) | events.PodRemoved(sandbox=sandbox):
+            return _pod_ended(now, after, sandbox)
+        case events.ContainerCreating() | events.ContainerStarting() | events.ContainerUpdating():
+            return _adopt_one(after, event.pod, event.container, None)
+        case events.ContainerStopped():
+            return after
+        case events.ContainerRemoved(pod=pod, container=container):
+            return _removed(now, after, pod, container)
+        case _ as never:
+            assert_never(never)
+
+
+def adopt(now: state.State, looks: observed.Observed) -> state.State:
+    """The state after start-up: every container of the inventory has an intent, and a claim if it can.
+
+    Claims that are held already stay. Then annotated pods get their lists; integer containers keep the
+    CPUs they run on (`looks`) where these are valid, and get others where they are not. In order of ids,
+    so that the same node gives the same result.
+    """
+    new = [
+        (_ADOPTION_ORDER[intent.decide(pod, container).kind], id_, pod, container)
+        for id_, container in now.inventory.containers.items()
+        if id_ not in now.ledger.intents
+        for pod in (now.pod_of(container),)
+    ]
+    # Integer containers that can keep their CPUs come before those that need others.
+    keeping, others = [], []
+    for order, id_, pod, container in sorted(new, key=lambda entry: entry[:2]):
+        look = looks.get(id_)
+        cpus = look.outer.cpus if isinstance(look, observed.Present) else None
+        if order < _ADOPTION_ORDER[intent.Kind.INTEGER]:
+            now = _adopt_one(now, pod, container, None)
+        elif order == _ADOPTION_ORDER[intent.Kind.INTEGER] and cpus:
+            keeping.append((pod, container, cpus))
+        else:
+            others.append((pod, container))
+    for pod, container, cpus in keeping:
+        kept = claims.take_as_is(now, pod, container, intent.decide(pod, container), cpus)
+        if kept is None:
+            others.append((pod, container))
+        else:
+            now = dataclasses.replace(now, ledger=kept)
+            now = _adopt_one(now, pod, container, cpus)
+    for pod, container in others:
+        now = _adopt_one(now, pod, container, None)
+    return now
+
+
+def retry(now: state.State) -> state.State:
+    """The state in which unsatisfied containers have what has become possible since."""
+    for id_ in sorted(now.ledger.unsatisfied):
+        container = now.inventory.containers.get(id_)
+        if container is None or container.phase is events.Phase.STOPPED:
+            now = dataclasses.replace(now, ledger=now.ledger.with_unsatisfied(id_, ""))
+        else:
+            now = _settle(now, now.pod_of(container), container, now.ledger.intents[id_])
+    return now
+
+
+def _with_pause(ledger: state.Ledger, pod: events.Pod) -> state.Ledger:
+    """The ledger with the intent of the pod's pause container, which is shared like any other."""
+    id_ = events.ContainerId(pod.sandbox)
+    if pod.cgroup is None or id_ in ledger.intents:
+        return ledger
+    return ledger.with_intent(id_, _PAUSE)
+
+
+_PAUSE = intent.Intent(kind=intent.Kind.SHARED, why="pause container of a pod")
+
+
+def _adopt_one(
+    now: state.State, pod: events.Pod, container: events.Container, running_on: CpuSet | None
+) -> state.State:
+    if container.id in now.ledger.intents:
+        return now
+    ledger = _with_pause(now.ledger, pod)
+    if container.name == inventory.PAUSE:
+        return dataclasses.replace(now, ledger=ledger)
+    what = intent.decide(pod, container)
+    now = dataclasses.replace(now, ledger=ledger.with_intent(container.id, what))
+    return now if running_on is not None else _settle(now, pod, container, what)
+
+
+def _settle(
+    now: state.State, pod: events.Pod, container: events.Container, what: intent.Intent
+) -> state.State:
+    """Grants what can be granted to a container that exists already; reports what cannot."""
+    ledger = now.ledger
+    why = ""
+    try:
+        if what.kind is intent.Kind.SHARED:
+            claims.check_shared(now, what)
+        else:
+            ledger = claims.grant(now, pod, container, what)
+    except errors.Refused as refused:
+        why = str(refused)
+    return dataclasses.replace(now, ledger=ledger.with_unsatisfied(container.id, why))
+
+
+def _forget_the_absent(now: state.State) -> state.State:
+    """Drops what a full list no longer has: attempts that are gone, claims whose pod is gone.
+
+    A claim whose container is merely down stays: the runtime lists no exited containers.
+    """
+    ledger = now.ledger
+    for id_ in ledger.intents:
+        if id_ not in now.inventory.containers:
+            ledger = ledger.without_container(id_)
+    present = {pod.uid for pod in now.inventory.pods.values()}
+    for key in ledger.claims:
+        if key.uid not in present:
+            ledger = ledger.without_claim(key)
+    return dataclasses.replace(now, ledger=ledger)
+
+
+def _pod_ended(before: state.State, now: state.State, sandbox: events.SandboxId) -> state.State:
+    ledger = now.ledger
+    for member in before.inventory.members.get(sandbox, frozenset()):
+        ledger = ledger.without_container(member)
+    pod = before.inventory.pods.get(sandbox)
+    if pod is not None and next(now.inventory.sandboxes(pod.uid), None) is None:
+        for key in [key for key in ledger.claims if key.uid == pod.uid]:
+            ledger = ledger.without_claim(key)
+    return dataclasses.replace(now, ledger=ledger)
+
+
+def _removed(
+    before: state.State, now: state.State, pod: events.Pod, container: events.Container
+) -> state.State:
+    """A record is gone: so is its claim, unless a newer attempt of that name exists.
+
+    An id that was never known (a refused creation) takes nothing with it.
+    """
+    if container.id not in before.inventory.containers:
+        return now
+    what = before.ledger.intents.get(container.id)
+    ledger = now.ledger.without_container(container.id)
+    if what is not None and next(now.inventory.attempts(pod.sandbox, container.name), None) is None:
+        ledger = _without_holder(ledger, state.claim_key(pod, container, what.kind), container.name)
+    return dataclasses.replace(now, ledger=ledger)
+
+
+def _without_holder(ledger: state.Ledger, key: state.ClaimKey, name: str) -> state.Ledger:
+    claim = ledger.claims.get(key)
+    if claim is None:
+        return ledger
+    holders = claim.holders - {name}
+    if holders:
+        return ledger.with_claim(dataclasses.replace(claim, holders=holders))
+    return ledger.without_claim(key)

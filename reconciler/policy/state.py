@@ -1,0 +1,162 @@
+"""The ledger of claims, and what it stands on. Values; pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from rpds import HashTrieMap
+
+from reconciler import events, intent
+from reconciler.config import schema
+from reconciler.cpu import topology as topologies
+from reconciler.cpu.idset import CpuSet
+from reconciler.inventory import Inventory
+
+
+class ClaimKey(NamedTuple):
+    """Who holds a claim: a pod and a container name; the name is "" for a pod's annotation.
+
+    Not a container id: the claim outlives restarts.
+    """
+
+    uid: events.PodUid
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """CPUs that a container, or a pod by its annotation, holds.
+
+    `pod` is `namespace/name`, for sentences. `holders` are the container names under an annotation.
+    """
+
+    key: ClaimKey
+    kind: intent.Kind
+    cpus: CpuSet
+    pod: str
+    holders: frozenset[str]
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether nobody else may run on these CPUs."""
+        return self.kind is not intent.Kind.ANNOTATED_SHARED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """Topology and configuration as the sets that decisions need."""
+
+    topology: topologies.Topology
+    poolable: CpuSet
+    reserved: CpuSet
+    min_shared: int
+    pin_integer_memory: bool
+
+
+def terms(topology: topologies.Topology, config: schema.Config) -> Terms:
+    """The terms on a node with this topology under this configuration."""
+    isolated = topology.isolated if config.isolated_cpus == "exclude" else CpuSet()
+    return Terms(
+        topology=topology,
+        poolable=topology.online - isolated,
+        reserved=config.reserved(),
+        min_shared=config.min_shared_cpus,
+        pin_integer_memory=config.integer_memory == "pin",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """Every intent and claim. `exclusive` and `pinned` are the unions of the two sorts of claims.
+
+    `unsatisfied` says of containers which run without what they are entitled to why that is so.
+    """
+
+    intents: HashTrieMap[events.ContainerId, intent.Intent] = field(default_factory=HashTrieMap)
+    claims: HashTrieMap[ClaimKey, Claim] = field(default_factory=HashTrieMap)
+    unsatisfied: HashTrieMap[events.ContainerId, str] = field(default_factory=HashTrieMap)
+    exclusive: CpuSet = CpuSet()
+    pinned: CpuSet = CpuSet()
+
+    def with_intent(self, id_: events.ContainerId, what: intent.Intent) -> Ledger:
+        """The ledger that knows this container's intent."""
+        return Ledger(
+            intents=self.intents.insert(id_, what),
+            claims=self.claims,
+            unsatisfied=self.unsatisfied,
+            exclusive=self.exclusive,
+            pinned=self.pinned,
+        )
+
+    def with_claim(self, claim: Claim) -> Ledger:
+        """The ledger with this claim added, or put in the place of the one under the same key."""
+        if claim.key in self.claims:
+            return self._with_claims(self.claims.insert(claim.key, claim))
+        exclusive, pinned = self.exclusive, self.pinned
+        if claim.exclusive:
+            exclusive |= claim.cpus
+        else:
+            pinned |= claim.cpus
+        return dataclasses.replace(
+            self, claims=self.claims.insert(claim.key, claim), exclusive=exclusive, pinned=pinned
+        )
+
+    def without_claim(self, key: ClaimKey) -> Ledger:
+        """The ledger without the claim under `key`, if there is one."""
+        return self._with_claims(self.claims.discard(key)) if key in self.claims else self
+
+    def without_container(self, id_: events.ContainerId) -> Ledger:
+        """The ledger without what is recorded of one attempt; claims stay."""
+        if id_ not in self.intents:
+            return self
+        return dataclasses.replace(
+            self, intents=self.intents.remove(id_), unsatisfied=self.unsatisfied.discard(id_)
+        )
+
+    def with_unsatisfied(self, id_: events.ContainerId, why: str) -> Ledger:
+        """The ledger that reports the container as unsatisfied; `why` "" takes that back."""
+        if why:
+            return dataclasses.replace(self, unsatisfied=self.unsatisfied.insert(id_, why))
+        if id_ not in self.unsatisfied:
+            return self
+        return dataclasses.replace(self, unsatisfied=self.unsatisfied.remove(id_))
+
+    def _with_claims(self, claims: HashTrieMap[ClaimKey, Claim]) -> Ledger:
+        exclusive, pinned = unions(claims)
+        return dataclasses.replace(self, claims=claims, exclusive=exclusive, pinned=pinned)
+
+
+def unions(claims: HashTrieMap[ClaimKey, Claim]) -> tuple[CpuSet, CpuSet]:
+    """The CPUs under exclusive claims and those under shared ones; linear in the number of claims."""
+    exclusive = pinned = 0
+    for claim in claims.values():
+        if claim.exclusive:
+            exclusive |= claim.cpus.bits
+        else:
+            pinned |= claim.cpus.bits
+    return CpuSet.from_bits(exclusive), CpuSet.from_bits(pinned)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """All that Desired follows from."""
+
+    terms: Terms
+    inventory: Inventory = field(default_factory=Inventory)
+    ledger: Ledger = field(default_factory=Ledger)
+
+    @property
+    def pool(self) -> CpuSet:
+        """The shared pool: online CPUs less exclusive claims, kernel-isolated ones apart (PRD 3)."""
+        return self.terms.poolable - self.ledger.exclusive
+
+    def pod_of(self, container: events.Container) -> events.Pod:
+        """The pod of a container of the inventory."""
+        return self.inventory.pods[container.sandbox]
+
+
+def claim_key(pod: events.Pod, container: events.Container, kind: intent.Kind) -> ClaimKey:
+    """The key under which a container of this class holds CPUs."""
+    return ClaimKey(pod.uid, container.name if kind is intent.Kind.INTEGER else "")

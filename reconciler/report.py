@@ -1,0 +1,227 @@
+"""Stage 8: what a pass came to: drift found and repaired, what failed, when to try again. No I/O.
+
+`Book` remembers between passes what each container was last seen as; it is the one stage with a memory,
+because how long a drift lasted, and whether a difference is drift at all, are questions about time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from reconciler import errors, events, observed, plan
+from reconciler.cpu.idset import CpuSet
+from reconciler.diff import Cause, Difference, Mismatch, in_order
+from reconciler.policy import desired
+
+FoundBy = Literal["inotify", "pass", "hook"]
+
+FIRST_RETRY_SECONDS = 0.1
+LAST_RETRY_SECONDS = 10.0
+"""Pauses before a failed write is tried again double from the first to the last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What came of one write: done, the container gone (normal), not made (`blocked`), or an error."""
+
+    write: plan.Write
+    error: errors.HostFileError | None = None
+    gone: bool = False
+    blocked: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether the write should have been made and was not."""
+        return self.error is not None or self.blocked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One pass: what was seen, what differed, what was written, and what is seen now.
+
+    `after` holds a second look at every container that was written to. `found_at` is the monotonic
+    time in seconds at which inotify told of a container; the others were found by `found_by`.
+    """
+
+    wanted: desired.Desired
+    looks: observed.Observed
+    differences: tuple[Difference, ...]
+    results: tuple[Result, ...]
+    after: observed.Observed
+    online: CpuSet
+    found_by: FoundBy
+    found_at: Mapping[events.ContainerId, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One thing to tell: `event` is the log's event name, `fields` its values."""
+
+    event: Literal["drift.found", "drift.repaired", "drift.unrepairable", "placement.failed"]
+    container: events.ContainerId
+    fields: Mapping[str, object]
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """A container that is not as it should be, since `since` (monotonic seconds)."""
+
+    cause: Cause
+    since: float
+    attempts: int = 0
+    told: bool = False
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Counters:
+    """Since the start of the daemon: drifts found, drifts repaired, drifts given up for now."""
+
+    found: int = 0
+    repaired: int = 0
+    unrepaired: int = 0
+
+
+@dataclass(slots=True)
+class Book:
+    """What is known of each container from the passes so far. Bounded by the containers that exist."""
+
+    confirmed: dict[events.ContainerId, desired.Placement] = field(default_factory=dict)
+    latest: dict[events.ContainerId, observed.Look] = field(default_factory=dict)
+    counters: Counters = field(default_factory=Counters)
+    _troubles: dict[events.ContainerId, _Trouble] = field(default_factory=dict)
+
+    def enter(self, outcome: Outcome, at: float) -> tuple[Entry, ...]:
+        """Takes one pass, ended at `at` (monotonic seconds), into the book; what there is to tell of it."""
+        told: list[Entry] = []
+        for difference in outcome.differences:
+            told += self._found(difference, outcome, at)
+        errors_by_container = _first_errors(outcome)
+        for id_, look in {**outcome.looks, **outcome.after}.items():
+            self.latest[id_] = look
+            want = outcome.wanted.get(id_)
+            if want is None:
+                continue
+            if isinstance(look, observed.Present) and in_order(want, look, outcome.online):
+                self.confirmed[id_] = want
+                told += self._repaired(id_, look, at)
+            elif not isinstance(look, observed.Absent):
+                told += self._failed(id_, look, errors_by_container.get(id_, ""), at)
+        return tuple(told)
+
+    def forget(self, id_: events.ContainerId) -> None:
+        """Drops all that is known of a container that has ended."""
+        self.confirmed.pop(id_, None)
+        self.latest.pop(id_, None)
+        self._troubles.pop(id_, None)
+
+    def trouble(self, id_: events.ContainerId) -> tuple[Cause, str] | None:
+        """The cause and the reason why a container is not as it should be, or None."""
+        trouble = self._troubles.get(id_)
+        return None if trouble is None else (trouble.cause, trouble.reason)
+
+    def written(self) -> dict[events.ContainerId, CpuSet]:
+        """The set that each container's tasks may use, as of the last look at it. Linear."""
+        return {
+            id_: look.outer.reach for id_, look in self.latest.items() if isinstance(look, observed.Present)
+        }
+
+    def retry_in(self) -> float | None:
+        """Seconds until a failed repair should be tried again; None where there is none."""
+        pauses = [
+            min(FIRST_RETRY_SECONDS * 2.0 ** min(trouble.attempts - 1, 10), LAST_RETRY_SECONDS)
+            for trouble in self._troubles.values()
+            if trouble.attempts
+        ]
+        return min(pauses, default=None)
+
+    def _found(self, difference: Difference, outcome: Outcome, at: float) -> Iterator[Entry]:
+        id_ = difference.container
+        if id_ in self._troubles:
+            return
+        since = outcome.found_at.get(id_, at)
+        self._troubles[id_] = _Trouble(cause=difference.cause, since=since)
+        if difference.cause is Cause.PENDING:
+            return
+        self.counters.found += 1
+        for file in difference.files or (_narrowed(difference, outcome.online),):
+            yield Entry(
+                event="drift.found",
+                container=id_,
+                fields={
+                    "file": file.file,
+                    "desired": file.want,
+                    "observed": file.have,
+                    "effective": str(difference.look.outer.effective_cpus),
+                    "found_by": "inotify" if id_ in outcome.found_at else outcome.found_by,
+                },
+            )
+
+    def _repaired(self, id_: events.ContainerId, look: observed.Present, at: float) -> Iterator[Entry]:
+        trouble = self._troubles.pop(id_, None)
+        if trouble is None or trouble.cause is Cause.PENDING:
+            return
+        self.counters.repaired += 1
+        yield Entry(
+            event="drift.repaired",
+            container=id_,
+            fields={
+                "observed": str(look.outer.cpus),
+                "effective": str(look.outer.effective_cpus),
+                "attempt": trouble.attempts + 1,
+                "lasted_ms": round((at - trouble.since) * 1000, 3),
+                "result": "in-sync",
+            },
+        )
+
+    def _failed(self, id_: events.ContainerId, look: observed.Look, error: str, at: float) -> Iterator[Entry]:
+        trouble = self._troubles.setdefault(id_, _Trouble(cause=Cause.PENDING, since=at))
+        trouble.attempts += 1
+        if isinstance(look, observed.Unreadable):
+            error = str(look.error)
+        trouble.reason = error or _ungranted(look)
+        if trouble.told:
+            return
+        trouble.told = True
+        if trouble.cause is not Cause.PENDING:
+            self.counters.unrepaired += 1
+        yield Entry(
+            event="placement.failed" if trouble.cause is Cause.PENDING else "drift.unrepairable",
+            container=id_,
+            fields={"reason": trouble.reason, "attempt": trouble.attempts},
+        )
+
+
+def _first_errors(outcome: Outcome) -> dict[events.ContainerId, str]:
+    """Why a container's writes failed, the first reason of each."""
+    found: dict[events.ContainerId, str] = {}
+    for result in outcome.results:
+        if result.blocked:
+            found.setdefault(
+                result.write.container,
+                f"{result.write.file} waits: someone else could not be moved off CPU {result.write.needs}",
+            )
+        elif result.error is not None:
+            found.setdefault(result.write.container, str(result.error))
+    return found
+
+
+def _narrowed(difference: Difference, online: CpuSet) -> Mismatch:
+    look = difference.look
+    granted = look.outer if look.inner is None else look.inner
+    return Mismatch(
+        file="cpuset.cpus.effective",
+        want=str(difference.want.cpus & online),
+        have=str(granted.effective_cpus),
+    )
+
+
+def _ungranted(look: observed.Look) -> str:
+    if not isinstance(look, observed.Present):
+        return ""
+    return (
+        f"cpuset.cpus is {look.outer.cpus} and the kernel grants {look.outer.effective_cpus}: "
+        f"an ancestor's cpuset is narrower, or CPUs are offline or in another partition"
+    )

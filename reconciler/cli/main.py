@@ -1,0 +1,85 @@
+"""`cpuset-reconciler`: chooses the command, and turns errors into exit codes. I/O: standard error.
+
+Exit codes: 0 fine, 2 usage or configuration, 3 host unsuitable, 1 anything else; always one sentence on
+standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import reconciler
+from reconciler import errors
+
+PROGRAM = "cpuset-reconciler"
+TRACEBACK = "CPUSET_RECONCILER_TRACEBACK"
+"""Environment variable with which an error is shown whole."""
+
+_COMMANDS = {
+    "run": ("run", "run the agent on this node"),
+    "status": ("status", "show what every container has and should have"),
+    "plan": ("plan", "show what would be written, and write nothing"),
+    "topology": ("topology", "show sockets, NUMA nodes, caches, cores and threads"),
+    "check-config": ("check_config", "check a configuration file, or print its JSON Schema"),
+    "demo": ("demo", "run the agent on a simulated node and watch it work"),
+}
+"""Command to (module, help). A module is imported only when its command is asked for."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parse(given)
+    module = importlib.import_module(f"reconciler.cli.{_COMMANDS[options.command][0]}")
+    try:
+        code: int = module.run(options)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; standard output must not be flushed into it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (Exception, KeyboardInterrupt) as error:
+        if TRACEBACK in os.environ:
+            raise
+        print(f"{PROGRAM}: {_sentence(error)}", file=sys.stderr)
+        return _code(error)
+    return code
+
+
+def _sentence(error: BaseException) -> str:
+    match error:
+        case errors.ReconcilerError():
+            return " ".join(str(error).split())
+        case KeyboardInterrupt():
+            return "interrupted"
+        case _:
+            return f"unexpected {type(error).__name__}: {error}; set {TRACEBACK}=1 to see where"
+
+
+def _code(error: BaseException) -> int:
+    match error:
+        case errors.Usage():
+            return 2
+        case errors.Unsuitable():
+            return 3
+        case _:
+            return 1
+
+
+def _parse(given: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=PROGRAM, description=reconciler.__doc__, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {reconciler.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    wanted = next((argument for argument in given if argument in _COMMANDS), None)
+    for name, (module, help_) in _COMMANDS.items():
+        command = commands.add_parser(name, help=help_, description=help_, allow_abbrev=False)
+        if name == wanted:
+            importlib.import_module(f"reconciler.cli.{module}").add_arguments(command)
+    return parser.parse_args(given)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""How the agent is started: the command line as values. Values only; pure."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+from typing import Literal
+
+Source = Literal["auto", "nri", "cri", "cgroup"]
+
+NRI_SOCKET = "/var/run/nri/nri.sock"
+"""Where containerd and CRI-O listen for NRI plugins by default."""
+CRI_SOCKET = "/run/containerd/containerd.sock"
+STATE_DIR = "/var/lib/cpuset-reconciler"
+API_SOCKET = "/run/cpuset-reconciler/api.sock"
+CONFIG = "/etc/cpuset-reconciler/config.yaml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """`config` None means all defaults. `host_root` is where the host's file system is mounted.
+
+    `simulated`: the tree below `host_root` is a plain directory that stands for a machine. `dry`: stop
+    after planning.
+    """
+
+    config: str | None = None
+    source: Source = "auto"
+    nri_socket: str = NRI_SOCKET
+    cri_socket: str = CRI_SOCKET
+    host_root: str = "/"
+    state_dir: str = STATE_DIR
+    api_socket: str = API_SOCKET
+    simulated: bool = False
+    dry: bool = False
+    log_format: Literal["json", "text"] = "json"
+
+    @property
+    def cgroup_root(self) -> str:
+        """The cgroup2 mount of the host."""
+        return posixpath.join(self.host_root, "sys/fs/cgroup")
+
+    @property
+    def lock(self) -> str:
+        """The file that one instance per host holds."""
+        return posixpath.join(self.state_dir, "instance.lock")

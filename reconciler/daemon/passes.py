@@ -1,0 +1,169 @@
+"""When the next pass is made and over what: one at a time, in a worker thread. On asyncio.
+
+Everything that asks for a pass is merged into the next one, which works on the newest state: an event costs
+a mark here, and a burst of events costs one pass. A cgroup write can block in the kernel, so no pass is
+made in the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent import futures
+from typing import TypeVar
+
+from reconciler import events, observed, plan, report
+from reconciler.daemon import walk
+from reconciler.policy import state
+
+_T = TypeVar("_T")
+
+
+class Passes:
+    """The queue of one: what the next pass has to look at."""
+
+    def __init__(
+        self,
+        walker: walk.Walker,
+        now: Callable[[], state.State],
+        *,
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        """`now` gives the newest state, from any thread; `failed` is told of a pass that broke off."""
+        self._walker = walker
+        self._now = now
+        self._failed = failed
+        self._worker = futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
+        self._wake = asyncio.Event()
+        self._all = False
+        self._hook = False
+        self._scope: set[events.ContainerId] = set()
+        self._found_at: dict[events.ContainerId, float] = {}
+        self._gates: dict[events.ContainerId, list[asyncio.Future[str]]] = {}
+        self._gone: list[walk.Gone] = []
+        self._passed: list[asyncio.Future[None]] = []
+        self._running = False
+        self._retry: asyncio.TimerHandle | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a pass is under way or asked for."""
+        return self._running or self._wake.is_set()
+
+    def everything(self, *, hook: bool = False) -> None:
+        """Let the next pass look at every container; `hook` if a hook's decision made it necessary."""
+        self._all = True
+        self._hook |= hook
+        self._wake.set()
+
+    def some(self, ids: Iterable[events.ContainerId], *, hook: bool = False) -> None:
+        """Let the next pass look at these containers."""
+        self._scope.update(ids)
+        self._hook |= hook
+        self._wake.set()
+
+    def signalled(self, ids: Iterable[events.ContainerId], at: float) -> None:
+        """Let the next pass look at these containers, of which inotify told at `at` (monotonic seconds)."""
+        for id_ in ids:
+            self._found_at.setdefault(id_, at)
+            self._scope.add(id_)
+        self._wake.set()
+
+    def forget(self, id_: events.ContainerId, path: str | None) -> None:
+        """Let the next pass, whenever it is, forget a container that has ended."""
+        self._gone.append((id_, path))
+
+    def gate(self, id_: events.ContainerId) -> asyncio.Future[str]:
+        """Let the next pass judge whether the container may start: "" or why not."""
+        verdict: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._gates.setdefault(id_, []).append(verdict)
+        self._hook = True
+        self._wake.set()
+        return verdict
+
+    async def passed(self) -> None:
+        """Return after a pass over everything that began after this call."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._passed.append(done)
+        self.everything()
+        await done
+
+    async def looks(self, now: state.State, ids: Iterable[events.ContainerId]) -> observed.Observed:
+        """The cgroups of these containers, looked at in the worker's thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._worker, self._walker.look, now, tuple(ids))
+
+    async def preview(self) -> tuple[observed.Observed, plan.Plan]:
+        """What is there, and what a pass would write now."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._worker, self._walker.preview, self._now())
+
+    async def serve(self) -> None:
+        """Make passes as they are asked for, until cancelled."""
+        try:
+            while True:
+                await self._wake.wait()
+                await self._one()
+        finally:
+            if self._retry is not None:
+                self._retry.cancel()
+            self._worker.shutdown(wait=True)
+
+    async def _one(self) -> None:
+        request = self._take()
+        gates, self._gates = self._gates, {}
+        passed, self._passed = self._passed, []
+        self._running = True
+        loop = asyncio.get_running_loop()
+        verdicts = None
+        try:
+            done = await loop.run_in_executor(self._worker, self._walker.run, self._now(), request)
+            verdicts = done.verdicts
+            self._again(loop, done)
+        except Exception as error:  # noqa: BLE001  the next pass must come, whatever broke this one
+            self._failed(error)
+            self._again_in(loop, report.FIRST_RETRY_SECONDS * 10)
+        finally:
+            self._running = False
+            for id_, waiting in gates.items():
+                verdict = "the pass that should have placed it failed" if verdicts is None else verdicts[id_]
+                _settle(waiting, verdict)
+            _settle(passed, None)
+
+    def _take(self) -> walk.Request:
+        request = walk.Request(
+            scope=None if self._all else frozenset(self._scope),
+            found_by="hook" if self._hook else "pass",
+            found_at=self._found_at,
+            gates=frozenset(self._gates),
+            gone=tuple(self._gone),
+        )
+        self._all = self._hook = False
+        self._scope = set()
+        self._found_at = {}
+        self._gone = []
+        self._wake.clear()
+        return request
+
+    def _again(self, loop: asyncio.AbstractEventLoop, done: walk.Done) -> None:
+        if done.retry_in is not None:
+            self._again_in(loop, done.retry_in)
+
+    def _again_in(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        """Look at everything again after a pause; the earlier of two such wishes counts."""
+        when = loop.time() + seconds
+        if (
+            self._retry is not None
+            and not self._retry.cancelled()
+            and loop.time() < self._retry.when() <= when
+        ):
+            return
+        if self._retry is not None:
+            self._retry.cancel()
+        self._retry = loop.call_at(when, self.everything)
+
+
+def _settle(waiting: list[asyncio.Future[_T]], value: _T) -> None:
+    for future in waiting:
+        if not future.done():
+            future.set_result(value)

@@ -1,0 +1,93 @@
+"""Notices that the configuration or the CPUs of the machine have changed. I/O: reads both, by polling.
+
+Neither tells: a ConfigMap changes by a symbolic link, and sysfs by the kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+
+from reconciler import errors
+from reconciler.config import load, schema
+from reconciler.cpu import topology as topologies
+from reconciler.daemon import logs
+from reconciler.host import sysfs
+
+PAUSE = 2.0
+"""Seconds between two looks: one stat of the file and two small reads of sysfs."""
+
+Follow = Callable[[topologies.Topology, schema.Config], None]
+
+
+class Renewal:
+    """Holds what is in force, and tells `follow` when it is something else."""
+
+    def __init__(self, path: str | None, host_root: str, log: logs.Log) -> None:
+        """Reads both for the first time. Raises Usage for the configuration, Unsuitable, HostFileError or
+        Malformed for the topology."""
+        self._path = path
+        self._root = host_root
+        self._log = log
+        self._stamp = self._stat()
+        self._fingerprint = sysfs.fingerprint(host_root)
+        self.config = schema.Config() if path is None else load.read(path)
+        self.topology = sysfs.topology(host_root)
+
+    async def serve(self, follow: Follow) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(PAUSE)
+            if self.look():
+                follow(self.topology, self.config)
+
+    def look(self) -> bool:
+        """Whether something else is in force now. What cannot be used keeps the old in force, and is told."""
+        return self._look_at_config() | self._look_at_cpus()
+
+    def _look_at_config(self) -> bool:
+        stamp = self._stat()
+        if self._path is None or stamp == self._stamp:
+            return False
+        self._stamp = stamp
+        try:
+            config = load.read(self._path)
+        except errors.Usage as error:
+            self._log.warning("config.rejected", reason=str(error), kept="the configuration before it")
+            return False
+        if config == self.config:
+            return False
+        if config.nri != self.config.nri:
+            self._log.warning("config.restart-needed", key="nri", reason="a plugin keeps its name and index")
+        self.config = config
+        self._log.info("config.reloaded", path=self._path)
+        return True
+
+    def _look_at_cpus(self) -> bool:
+        try:
+            fingerprint = sysfs.fingerprint(self._root)
+            if fingerprint == self._fingerprint:
+                return False
+            topology = sysfs.topology(self._root)
+        except errors.ReconcilerError as error:
+            self._log.warning("topology.unreadable", reason=str(error))
+            return False
+        self._fingerprint = fingerprint
+        before, self.topology = self.topology, topology
+        self._log.warning(
+            "topology.changed",
+            online=str(topology.online),
+            went=str(before.online - topology.online),
+            came=str(topology.online - before.online),
+        )
+        return True
+
+    def _stat(self) -> tuple[int, int, int] | None:
+        if self._path is None:
+            return None
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns

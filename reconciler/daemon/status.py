@@ -1,0 +1,136 @@
+"""The status document: what `cpuset-reconciler status --output json` prints. Pure but for its callers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reconciler import diff, events, explain, intent, observed, plan, report
+from reconciler.policy import desired, state
+
+Document = dict[str, object]
+
+
+def document(now: state.State, book: report.Book, *, mode: str, reason: str, busy: bool) -> Document:
+    """The node's status. `busy`: a pass is under way or asked for. Linear in the containers."""
+    containers = list(_containers(now, book))
+    settled = all(entry["state"] not in ("pending", "drifted") for entry in containers)
+    counters = book.counters
+    return {
+        "mode": mode,
+        "reason": reason,
+        "converged": settled and not busy,
+        "pools": pools(now),
+        "containers": containers,
+        "drift": {
+            "found": counters.found,
+            "repaired": counters.repaired,
+            "unrepaired": counters.unrepaired,
+        },
+    }
+
+
+def pools(now: state.State) -> dict[str, str]:
+    """The sets that the node's CPUs are in, as kernel lists."""
+    return {
+        "shared": str(now.pool),
+        "exclusive": str(now.ledger.exclusive),
+        "reserved": str(now.terms.reserved),
+        "offline": str(now.terms.topology.offline),
+    }
+
+
+def _containers(now: state.State, book: report.Book) -> Iterator[dict[str, object]]:
+    for id_ in sorted(now.inventory.containers):
+        container = now.inventory.containers[id_]
+        what = now.ledger.intents.get(id_)
+        if what is not None and container.phase is not events.Phase.STOPPED:
+            yield _container(now, book, container, what)
+
+
+def _container(
+    now: state.State, book: report.Book, container: events.Container, what: intent.Intent
+) -> dict[str, object]:
+    pod = now.pod_of(container)
+    want = desired.place(now, pod, container, what)
+    claim = now.ledger.claims.get(state.claim_key(pod, container, what.kind))
+    state_, reason = _state(now, book, container, what, want)
+    return {
+        "id": container.id,
+        "namespace": pod.namespace,
+        "pod": pod.name,
+        "container": container.name,
+        "class": (what.kind if claim is None else claim.kind).value,
+        "claim": None if claim is None else str(claim.cpus),
+        "desired": {"cpus": str(want.cpus), "mems": None if want.mems is None else str(want.mems)},
+        "observed": _observed(book.latest.get(container.id)),
+        "state": state_,
+        "reason": reason,
+    }
+
+
+def _observed(look: observed.Look | None) -> dict[str, str] | None:
+    if not isinstance(look, observed.Present):
+        return None
+    granted = look.outer if look.inner is None else look.inner
+    return {
+        "cpus": str(look.outer.cpus),
+        "mems": str(look.outer.mems),
+        "effective": str(granted.effective_cpus),
+    }
+
+
+def _state(
+    now: state.State,
+    book: report.Book,
+    container: events.Container,
+    what: intent.Intent,
+    want: desired.Placement,
+) -> tuple[str, str]:
+    """The state's name and a sentence on it."""
+    why = explain.reason(now, container, what, want)
+    if trouble := book.trouble(container.id):
+        cause, error = trouble
+        return ("pending" if cause.value == "pending" else "drifted"), error or why
+    if book.confirmed.get(container.id) == want:
+        return ("unsatisfied" if explain.shortfall(now, container, what) else "in-sync"), why
+    look = book.latest.get(container.id)
+    if isinstance(look, observed.Absent) and container.phase is events.Phase.RUNNING:
+        return "gone", "the container has no cgroup any more; the runtime has not said so yet"
+    if container.cgroup is None:
+        return "gone", "the runtime keeps this container in no cgroup of this host"
+    return "pending", why
+
+
+def owner(now: state.State, id_: events.ContainerId) -> dict[str, str]:
+    """Whose container this is, as log fields."""
+    container = now.inventory.containers.get(id_)
+    if container is None:
+        return {"id": id_}
+    pod = now.pod_of(container)
+    return {"id": id_, "namespace": pod.namespace, "pod": pod.name, "container": container.name}
+
+
+def plan_document(now: state.State, looks: observed.Observed, steps: plan.Plan) -> Document:
+    """What a pass would write: what `cpuset-reconciler plan --output json` prints."""
+    return {
+        "containers": len(looks),
+        "pools": pools(now),
+        "writes": [
+            {
+                **owner(now, step.container),
+                "file": step.file,
+                "observed": _has(looks.get(step.container), step.file),
+                "text": step.text,
+                "phase": step.phase.value,
+            }
+            for step in steps
+        ],
+    }
+
+
+def _has(look: observed.Look | None, file: str) -> str:
+    if not isinstance(look, observed.Present):
+        return ""
+    inner = file.startswith(diff.INNER)
+    cpuset = look.inner if inner and look.inner is not None else look.outer
+    return str(cpuset.cpus if file.endswith(diff.CPUS) else cpuset.mems)

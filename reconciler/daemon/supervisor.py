@@ -1,0 +1,179 @@
+"""Puts the agent together, and runs it until it is told to stop. On asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import resource
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+from reconciler import errors, report
+from reconciler.daemon import (
+    agent,
+    api,
+    logs,
+    options,
+    passes,
+    renewal,
+    status,
+    telling,
+    walk,
+    watching,
+)
+from reconciler.host import cgroupfs, inotify
+from reconciler.policy import state
+from reconciler.runtime.nri import dial, instance, plugin
+
+_SWITCH_INTERVAL = 0.0005
+"""Seconds after which the worker must let a waiting hook run (Python's default is ten times that)."""
+
+
+async def run(chosen: options.Options, tree: cgroupfs.Cgroupfs, log: logs.Log) -> None:
+    """Run the agent over `tree` until SIGTERM or SIGINT. Placements stay as they are when it ends.
+
+    Raises Usage for options, configuration and files that cannot be used, Unsuitable for the host.
+    """
+    if chosen.source in ("cri", "cgroup"):
+        raise errors.Usage(f"--source {chosen.source}: only nri is served by this version")
+    _prepare()
+    _make_state_dir(chosen.state_dir)
+    tell = telling.Teller(log)
+    in_force = renewal.Renewal(chosen.config, chosen.host_root, log)
+    stop = _stop_on_signals(log)
+    waiting = asyncio.create_task(stop.wait())
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(waiting.cancel)
+        alone = instance.alone(chosen.lock, on_wait=lambda text: log.warning("instance.waits", reason=text))
+        if not await _either(stack.enter_async_context(alone), waiting):
+            return
+        its_agent, its_passes, book = _assemble(chosen, tree, tell, in_force, stack)
+        await stack.enter_async_context(api.serving(chosen.api_socket, _answers(its_agent, its_passes, book)))
+        log.info("agent.started", online=str(in_force.topology.online), dry=chosen.dry)
+        nri = plugin.Plugin(
+            identity=dial.identity(in_force.config.nri.plugin_name, in_force.config.nri.plugin_index),
+            via=dial.UnixDial(chosen.nri_socket),
+            handler=its_agent,
+            report=tell.notice,
+        )
+        await _serve(
+            waiting,
+            its_passes.serve(),
+            _periodic(its_passes, in_force),
+            in_force.serve(its_agent.renew),
+            nri.run(),
+        )
+    log.info("agent.stopped")
+
+
+def _assemble(
+    chosen: options.Options,
+    tree: cgroupfs.Cgroupfs,
+    tell: telling.Teller,
+    in_force: renewal.Renewal,
+    stack: contextlib.AsyncExitStack,
+) -> tuple[agent.Agent, passes.Passes, report.Book]:
+    book = report.Book()
+    watched = watching.Watching(_watcher(chosen.cgroup_root, tell), complain=tell.complain)
+    its_agent = agent.Agent(
+        state.terms(in_force.topology, in_force.config), in_force.config, watched, tell, dry=chosen.dry
+    )
+    its_passes = passes.Passes(
+        walk.Walker(tree, book, tell, dry=chosen.dry),
+        lambda: its_agent.state,
+        failed=lambda error: tell.failed("pass", error),
+    )
+    its_agent.attach(its_passes)
+    loop = asyncio.get_running_loop()
+    watched.listen(loop, its_agent)
+    stack.callback(watched.close, loop)
+    return its_agent, its_passes, book
+
+
+def _watcher(root: str, tell: telling.Teller) -> inotify.Watcher | None:
+    try:
+        return inotify.Watcher(root)
+    except errors.ReconcilerError as error:
+        tell.complain(error)
+        return None
+
+
+def _answers(its_agent: agent.Agent, its_passes: passes.Passes, book: report.Book) -> dict[str, api.Answer]:
+    async def answer_status() -> api.Document:
+        return status.document(
+            its_agent.state, book, mode=its_agent.mode, reason=its_agent.reason, busy=its_agent.busy
+        )
+
+    async def answer_plan() -> api.Document:
+        looks, steps = await its_passes.preview()
+        return status.plan_document(its_agent.state, looks, steps)
+
+    return {"status": answer_status, "plan": answer_plan}
+
+
+async def _periodic(its_passes: passes.Passes, in_force: renewal.Renewal) -> None:
+    """A pass over everything, again and again: it finds what inotify cannot see."""
+    while True:
+        await asyncio.sleep(in_force.config.pass_interval_seconds)
+        its_passes.everything()
+
+
+async def _serve(stop: asyncio.Task[bool], *parts: Coroutine[object, object, None]) -> None:
+    """Run all parts until told to stop; the first one that fails ends all."""
+    tasks = [asyncio.ensure_future(part) for part in parts]
+    everything: list[asyncio.Future[Any]] = [stop, *tasks]
+    try:
+        await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done():
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _either(wanted: Coroutine[object, object, None], stop: asyncio.Task[bool]) -> bool:
+    """Whether what is wanted came before the stop; it is cancelled otherwise."""
+    task = asyncio.ensure_future(wanted)
+    both: list[asyncio.Future[Any]] = [task, stop]
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    if not task.done():
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return False
+    task.result()
+    return True
+
+
+def _stop_on_signals(log: logs.Log) -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(name: str) -> None:
+        log.info("agent.stopping", reason=f"received {name}")
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number.name)
+    return stop
+
+
+def _prepare() -> None:
+    """Process-wide settings: hooks before the worker, descriptors for every container, few collections."""
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    gc.collect()
+    gc.freeze()
+
+
+def _make_state_dir(path: str) -> None:
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise errors.Usage(f"state directory {path}: {error.strerror}") from error

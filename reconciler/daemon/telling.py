@@ -1,0 +1,120 @@
+"""What the log is told, in the words that others rely on. I/O: the log.
+
+Event names and fields are listed in `docs/reference/log.md`. Hooks' records are written after the hook was
+answered; records of a pass are written in the worker's thread and carry its `pass_id`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from reconciler import errors, events, explain, intent, plan
+from reconciler.daemon import logs, status, walk
+from reconciler.policy import desired, state
+from reconciler.runtime.nri import handler
+
+
+class Teller:
+    """Writes the log's records."""
+
+    def __init__(self, log: logs.Log) -> None:
+        self._log = log
+
+    def mode(self, mode: str, reason: str) -> None:
+        """The door to the runtime has changed."""
+        self._log.info("mode.changed", mode=mode, reason=reason)
+
+    def adopted(self, now: state.State, new: Sequence[events.ContainerId]) -> None:
+        """Start-up has taken over what was running."""
+        self._log.info(
+            "node.adopted",
+            containers=len(new),
+            shared=str(now.pool),
+            exclusive=str(now.ledger.exclusive),
+            unsatisfied=len(now.ledger.unsatisfied),
+        )
+        for id_, reason in now.ledger.unsatisfied.items():
+            self._log.warning("placement.unsatisfied", **status.owner(now, id_), reason=reason)
+
+    def admitted(
+        self,
+        now: state.State,
+        event: events.ContainerCreating,
+        placement: desired.Placement,
+        what: intent.Intent,
+    ) -> None:
+        """A container was placed at its creation."""
+        self._log.info(
+            "placement.admitted",
+            **_names(event.pod, event.container),
+            **{"class": what.kind.value},
+            cpus=str(placement.cpus),
+            mems=None if placement.mems is None else str(placement.mems),
+            reason=explain.reason(now, event.container, what, placement),
+        )
+
+    def refused(self, event: events.ContainerCreating, reason: str) -> None:
+        """A creation was refused."""
+        self._log.warning("placement.refused", **_names(event.pod, event.container), reason=reason)
+
+    def held_up(self, now: state.State, id_: events.ContainerId, reason: str) -> None:
+        """A container was kept from starting."""
+        self._log.warning("placement.held-up", **status.owner(now, id_), reason=reason)
+
+    def failed(self, what: str, error: BaseException) -> None:
+        """Something of ours broke off."""
+        self._log.error("agent.failed", what=what, error=f"{type(error).__name__}: {error}", exc_info=error)
+
+    def complain(self, error: errors.ReconcilerError) -> None:
+        """Something on the host is not as it should be; the agent goes on without it."""
+        self._log.warning("host.limited", reason=str(error))
+
+    def notice(self, notice: handler.Notice) -> None:
+        """Something about the connection to the runtime."""
+        level = self._log.error if notice.event == "nri.handler-failed" else self._log.warning
+        level(notice.event, reason=notice.text)
+
+    def passed(self, now: state.State, done: walk.Done) -> None:
+        """As `walk.Tell.passed`."""
+        for entry in done.entries:
+            write = self._log.info if entry.event == "drift.repaired" else self._log.warning
+            write(entry.event, pass_id=done.pass_id, **status.owner(now, entry.container), **entry.fields)
+        failed = sum(result.failed for result in done.results)
+        echo = done.request.scope is not None and done.request.found_by == "pass"
+        if echo and not done.differences and not done.entries:
+            # The echo of our own writes: nothing was found and nothing done.
+            return
+        write = self._log.warning if failed else self._log.info
+        write("pass.done", pass_id=done.pass_id, **_summary(done), failed=failed)
+
+    def planned(self, now: state.State, pass_id: int, steps: plan.Plan) -> None:
+        """As `walk.Tell.planned`."""
+        for step in steps:
+            self._log.info(
+                "plan.write",
+                pass_id=pass_id,
+                **status.owner(now, step.container),
+                file=step.file,
+                text=step.text,
+                phase=step.phase.value,
+            )
+        self._log.info("plan.done", pass_id=pass_id, writes=len(steps))
+
+
+def _names(pod: events.Pod, container: events.Container) -> dict[str, str]:
+    return {
+        "id": container.id,
+        "namespace": pod.namespace,
+        "pod": pod.name,
+        "container": container.name,
+    }
+
+
+def _summary(done: walk.Done) -> Mapping[str, object]:
+    return {
+        "found_by": "inotify" if done.request.found_at else done.request.found_by,
+        "looked_at": done.looked_at,
+        "differences": done.differences,
+        "writes": len(done.results),
+        "ms": round(done.seconds * 1000, 3),
+    }

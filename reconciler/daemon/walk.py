@@ -1,0 +1,171 @@
+"""One pass: look, compare, plan, write, look again, enter into the book. I/O; runs in the worker's thread.
+
+The walker is the only one who writes to cgroups and the only one who changes the book; others may read it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from reconciler import diff, events, observed, plan, report
+from reconciler.daemon import executor, gate
+from reconciler.host import cgroupfs
+from reconciler.policy import desired, state
+
+Gone = tuple[events.ContainerId, str | None]
+"""A container that has ended, and its cgroup."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a pass shall look at: `scope`, or every container where that is None.
+
+    `gates` are containers whose start waits for the pass; they and whoever is on their CPUs are looked at
+    in any case. `gone` are containers to forget. See `report.Outcome` for `found_by` and `found_at`.
+    """
+
+    scope: frozenset[events.ContainerId] | None
+    found_by: report.FoundBy = "pass"
+    found_at: Mapping[events.ContainerId, float] = field(default_factory=dict)
+    gates: frozenset[events.ContainerId] = frozenset()
+    gone: tuple[Gone, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What came of a pass. `verdicts` says of each gate why the container must not start, or "".
+
+    `seconds` is how long it took, `retry_in` when to try again what failed (None: nothing did).
+    """
+
+    pass_id: int
+    request: Request
+    looked_at: int
+    verdicts: Mapping[events.ContainerId, str]
+    differences: int = 0
+    results: tuple[report.Result, ...] = ()
+    entries: tuple[report.Entry, ...] = ()
+    seconds: float = 0.0
+    retry_in: float | None = None
+
+
+class Tell(Protocol):
+    """Is told of each pass, in the worker's thread."""
+
+    def passed(self, now: state.State, done: Done) -> None:
+        """A pass has been made."""
+
+    def planned(self, now: state.State, pass_id: int, steps: plan.Plan) -> None:
+        """A dry pass has come to these writes and has not made them."""
+
+
+class Walker:
+    """Makes passes, one at a time."""
+
+    def __init__(
+        self,
+        tree: cgroupfs.Cgroupfs,
+        book: report.Book,
+        tell: Tell,
+        *,
+        dry: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """With `dry`, nothing is ever written. `clock` gives monotonic seconds."""
+        self._tree = tree
+        self._book = book
+        self._tell = tell
+        self._dry = dry
+        self._clock = clock
+        self._passes = 0
+        self._planned: plan.Plan = ()
+
+    def run(self, now: state.State, request: Request) -> Done:
+        """Make one pass over `now`."""
+        begin = self._clock()
+        self._passes += 1
+        for id_, path in request.gone:
+            self._book.forget(id_)
+            if path is not None:
+                self._tree.forget(path)
+        wanted, looks = self._look(now, request)
+        differences, steps = self._plan(now, wanted, looks)
+        if self._dry:
+            return self._stop_dry(now, request, looks, steps)
+        results = executor.execute(steps, now, self._tree)
+        outcome = report.Outcome(
+            wanted=wanted,
+            looks=looks,
+            differences=differences,
+            results=results,
+            after=self.look(now, {result.write.container for result in results}),
+            online=now.terms.topology.online,
+            found_by=request.found_by,
+            found_at=request.found_at,
+        )
+        entries = self._book.enter(outcome, self._clock())
+        done = Done(
+            pass_id=self._passes,
+            request=request,
+            looked_at=len(looks),
+            differences=len(differences),
+            results=results,
+            verdicts={id_: gate.verdict(now, self._book, id_) for id_ in request.gates},
+            entries=entries,
+            seconds=self._clock() - begin,
+            retry_in=self._book.retry_in(),
+        )
+        self._tell.passed(now, done)
+        return done
+
+    def look(
+        self, now: state.State, ids: Iterable[events.ContainerId]
+    ) -> dict[events.ContainerId, observed.Look]:
+        """The cgroups of these containers as they are; those without a cgroup are passed over."""
+        looks = {}
+        for id_ in ids:
+            path = executor.cgroup_of(now, id_)
+            if path is not None:
+                looks[id_] = self._tree.look(path)
+        return looks
+
+    def preview(self, now: state.State) -> tuple[observed.Observed, plan.Plan]:
+        """What is there now, and what a pass over everything would write."""
+        wanted, looks = self._look(now, Request(scope=None))
+        return looks, self._plan(now, wanted, looks)[1]
+
+    def _look(
+        self, now: state.State, request: Request
+    ) -> tuple[desired.Desired, dict[events.ContainerId, observed.Look]]:
+        scope: set[events.ContainerId] | None = None
+        if request.scope is not None:
+            scope = set(request.scope) | request.gates
+            for id_ in request.gates:
+                scope.update(gate.trespassers(now, self._book, id_))
+        wanted = desired.desired(now, scope)
+        return wanted, self.look(now, wanted)
+
+    def _plan(
+        self, now: state.State, wanted: desired.Desired, looks: observed.Observed
+    ) -> tuple[tuple[diff.Difference, ...], plan.Plan]:
+        online = now.terms.topology.online
+        differences = diff.compare(wanted, looks, self._book.confirmed, online)
+        return differences, plan.order(differences, wanted, looks, now.ledger.exclusive, now.pool)
+
+    def _stop_dry(
+        self, now: state.State, request: Request, looks: observed.Observed, steps: plan.Plan
+    ) -> Done:
+        """Keep what was seen, tell a plan that is new, and hold nobody up."""
+        self._book.latest.update(looks)
+        if steps != self._planned:
+            self._planned = steps
+            self._tell.planned(now, self._passes, steps)
+        return Done(
+            pass_id=self._passes,
+            request=request,
+            looked_at=len(looks),
+            verdicts=dict.fromkeys(request.gates, ""),
+        )

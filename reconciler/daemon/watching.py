@@ -1,0 +1,73 @@
+"""Which container an inotify event is about. On asyncio: reads the descriptor when the loop says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from reconciler import errors, events
+from reconciler.host import inotify
+
+
+class Listener(Protocol):
+    """Is told of changes, in the event loop's thread."""
+
+    def signalled(self, ids: Iterable[events.ContainerId], at: float) -> None:
+        """Files of these containers' cgroups were written, or the cgroups are gone; read at `at`."""
+
+    def overflowed(self) -> None:
+        """Events were lost."""
+
+
+class Watching:
+    """Watches containers' cgroups by their ids. Without a watcher it does nothing, and passes find all."""
+
+    def __init__(
+        self, watcher: inotify.Watcher | None, *, complain: Callable[[errors.ReconcilerError], None]
+    ) -> None:
+        """`complain` is told, once, that there are no more watches to be had."""
+        self._watcher = watcher
+        self._complain = complain
+        self._ids: dict[str, events.ContainerId] = {}
+        self._exhausted = False
+
+    def watch(self, id_: events.ContainerId, path: str) -> None:
+        """Watch the container's cgroup; what is not there now is not watched."""
+        if self._watcher is None or self._ids.get(path) == id_:
+            return
+        try:
+            if self._watcher.watch(path):
+                self._ids[path] = id_
+        except errors.ReconcilerError as error:
+            if not self._exhausted:
+                self._exhausted = True
+                self._complain(error)
+
+    def unwatch(self, id_: events.ContainerId, path: str) -> None:
+        """Stop watching it, if it is still that container's."""
+        if self._watcher is not None and self._ids.get(path) == id_:
+            del self._ids[path]
+            self._watcher.unwatch(path)
+
+    def listen(self, loop: asyncio.AbstractEventLoop, listener: Listener) -> None:
+        """Tell `listener` from now on."""
+        if self._watcher is not None:
+            loop.add_reader(self._watcher.fd, self._read, loop, listener)
+
+    def close(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Tell nobody any more."""
+        if self._watcher is not None:
+            loop.remove_reader(self._watcher.fd)
+            self._watcher.close()
+
+    def _read(self, loop: asyncio.AbstractEventLoop, listener: Listener) -> None:
+        assert self._watcher is not None  # noqa: S101  narrows the type
+        changes = self._watcher.read()
+        if changes.overflowed:
+            listener.overflowed()
+        ids = {self._ids[path] for path in changes.paths | changes.vanished if path in self._ids}
+        for path in changes.vanished:
+            self._ids.pop(path, None)
+        if ids:
+            listener.signalled(ids, loop.time())

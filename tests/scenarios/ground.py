@@ -1,0 +1,140 @@
+"""Where scenarios are played: what every ground can do, and the player."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tests.scenarios import model
+
+
+class RefusedError(Exception):
+    """The runtime's owner was told no; the text is what reached it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A container's cgroup files, as texts without the newline."""
+
+    cpus: str
+    mems: str
+    effective: str
+
+
+class Ground(Protocol):
+    """A node of some kind with a running agent. Containers are named as in `model`."""
+
+    async def run_pod(self, pod: model.Pod) -> None:
+        """Run the sandbox, then create and start each container. Raises RefusedError; the sandbox stays."""
+
+    async def create(self, key: str) -> None:
+        """Create and start another attempt of a container. Raises RefusedError."""
+
+    async def exit(self, key: str) -> None:
+        """The newest attempt ends by itself; the runtime keeps its record."""
+
+    async def remove(self, key: str) -> None:
+        """The runtime forgets the oldest record of that container."""
+
+    async def delete_pod(self, name: str) -> None:
+        """Stop and remove the pod with all its containers."""
+
+    async def write(self, key: str, file: str, text: str) -> None:
+        """Write to a container's file, as a shell would."""
+
+    async def update(self, key: str, quota: int) -> None:
+        """Have the runtime change the CFS quota of a container."""
+
+    async def stop_agent(self, *, kill: bool) -> None:
+        """End the agent: SIGTERM, or SIGKILL."""
+
+    async def start_agent(self) -> None:
+        """Start it again."""
+
+    async def restart_runtime(self) -> None:
+        """Restart the runtime; containers go on."""
+
+    async def switch(self, cpus: str, *, online: bool) -> None:
+        """Switch CPUs on or off."""
+
+    async def settle(self) -> None:
+        """Return once the agent says that all is converged and has seen everything that was done."""
+
+    async def seen(self, key: str) -> Seen:
+        """The container's cgroup."""
+
+    async def status(self) -> dict[str, Any]:
+        """The agent's status document."""
+
+
+async def play(scenario: model.Scenario, ground: Ground) -> None:
+    """Do each step and check what is expected after it."""
+    for number, step in enumerate(scenario.steps, 1):
+        where = f"step {number}"
+        if step.refused is None:
+            await _act(step, ground)
+        else:
+            refusal = await _refusal(step, ground)
+            assert step.refused in refusal, f"{where}: refused with {refusal!r}"
+        await ground.settle()
+        await _check(step, ground, where)
+
+
+async def _refusal(step: model.Step, ground: Ground) -> str:
+    try:
+        await _act(step, ground)
+    except RefusedError as refused:
+        return str(refused)
+    return "nothing: it was granted"
+
+
+async def _act(step: model.Step, ground: Ground) -> None:  # noqa: C901, PLR0912  one line an action
+    if step.run is not None:
+        await ground.run_pod(step.run)
+    elif step.create is not None:
+        await ground.create(step.create)
+    elif step.exit is not None:
+        await ground.exit(step.exit)
+    elif step.remove is not None:
+        await ground.remove(step.remove)
+    elif step.delete is not None:
+        await ground.delete_pod(step.delete)
+    elif step.write is not None:
+        await ground.write(step.write.container, step.write.file, step.write.text)
+    elif step.update is not None:
+        await ground.update(step.update.container, step.update.quota)
+    elif step.agent is not None:
+        await ground.stop_agent(kill=step.agent == "kill")
+        for inner in step.while_down:
+            await _act(inner, ground)
+        await ground.start_agent()
+    elif step.runtime is not None:
+        await ground.restart_runtime()
+    elif step.offline is not None:
+        await ground.switch(step.offline, online=False)
+    elif step.online is not None:
+        await ground.switch(step.online, online=True)
+
+
+async def _check(step: model.Step, ground: Ground, where: str) -> None:
+    status = await ground.status()
+    assert status["converged"], f"{where}: {status}"
+    told = {f"{entry['pod']}/{entry['container']}": entry for entry in status["containers"]}
+    for key, expected in step.expect.items():
+        seen = await ground.seen(key)
+        entry = told[key]
+        effective = expected.cpus if expected.effective is None else expected.effective
+        found = (seen.cpus, seen.effective, entry["state"])
+        assert found == (expected.cpus, effective, expected.state), f"{where}: {key}: {entry}"
+        assert entry["desired"]["cpus"] == expected.cpus, f"{where}: {key}: {entry}"
+        if expected.mems is not None:
+            assert seen.mems == expected.mems, f"{where}: {key}: mems"
+        if expected.klass is not None:
+            assert entry["class"] == expected.klass, f"{where}: {key}: class"
+        if expected.reason is not None:
+            assert expected.reason in entry["reason"], f"{where}: {key}: {entry['reason']}"
+    for pool, cpus in step.pools.items():
+        assert status["pools"][pool] == cpus, f"{where}: pool {pool}: {status['pools']}"
+    if step.drift is not None:
+        drift = {"found": step.drift.found, "repaired": step.drift.repaired, "unrepaired": 0}
+        assert status["drift"] == drift, f"{where}: {status['drift']}"

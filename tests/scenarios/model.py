@@ -1,0 +1,148 @@
+"""What a scenario file says. Values; `load` reads them, strictly.
+
+A scenario is a machine, a configuration and steps. A step does one thing and then says what is expected once
+everything has settled. Containers are named `POD/CONTAINER`, a pause container `POD/POD`.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Annotated, Literal
+
+import msgspec
+import yaml
+
+FOLDER = pathlib.Path(__file__).resolve().parents[2] / "fixtures" / "scenarios"
+MACHINES = FOLDER.parent / "machines"
+
+GroundName = Literal["pure", "fakefs", "simulated", "real"]
+Key = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]+/[A-Za-z0-9-]+$")]
+Requirement = Annotated[str, msgspec.Meta(pattern=r"^PRD-[0-9]+\.[0-9]+$")]
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class Container(_Strict, frozen=True, kw_only=True):
+    """CPUs as in a manifest's `resources`, in whole CPUs or fractions; None where it does not say."""
+
+    limit: float | None = None
+    request: float | None = None
+
+
+class Pod(_Strict, frozen=True, kw_only=True):
+    """A pod's manifest. Its containers are created and started in this order."""
+
+    pod: str
+    namespace: str = "default"
+    qos: Literal["guaranteed", "burstable", "besteffort"] = "burstable"
+    annotations: dict[str, str] = {}
+    containers: dict[str, Container] = msgspec.field(default_factory=lambda: {"main": Container()})
+
+
+class Write(_Strict, frozen=True, kw_only=True):
+    """Someone writes to a container's cgroup behind the agent's back."""
+
+    container: Key
+    file: Literal["cpuset.cpus", "cpuset.mems"] = "cpuset.cpus"
+    text: str
+
+
+class Update(_Strict, frozen=True, kw_only=True):
+    """The runtime is asked to change a container's CFS quota (microseconds), and nothing else."""
+
+    container: Key
+    quota: int
+
+
+class Expected(_Strict, frozen=True, kw_only=True):
+    """A container, as the kernel has it and as status tells it. `effective` is `cpus` unless it is given;
+    `klass` is YAML's `class`. What is None is not compared."""
+
+    cpus: str
+    mems: str | None = None
+    effective: str | None = None
+    klass: str | None = msgspec.field(default=None, name="class")
+    state: str = "in-sync"
+    reason: str | None = None
+
+
+class Drift(_Strict, frozen=True, kw_only=True):
+    """What status counts since the agent's last start."""
+
+    found: int
+    repaired: int
+
+
+class Step(_Strict, frozen=True, kw_only=True):
+    """One action, and what is expected after it. `refused` is a part of the sentence that refuses it.
+
+    `create` makes another attempt of a container of a pod that was run before; `exit` lets one end by
+    itself; `agent` and `runtime` end and start again; `offline` and `online` switch CPUs.
+    """
+
+    run: Pod | None = None
+    create: Key | None = None
+    exit: Key | None = None
+    remove: Key | None = None
+    delete: str | None = None
+    write: Write | None = None
+    update: Update | None = None
+    agent: Literal["restart", "kill"] | None = None
+    runtime: Literal["restart"] | None = None
+    offline: str | None = None
+    online: str | None = None
+    while_down: tuple[Step, ...] = ()
+    refused: str | None = None
+    expect: dict[Key, Expected] = {}
+    pools: dict[Literal["shared", "exclusive", "reserved", "offline"], str] = {}
+    drift: Drift | None = None
+
+    def __post_init__(self) -> None:
+        if sum(getattr(self, name) is not None for name in ACTIONS) != 1:
+            raise ValueError(f"a step has exactly one of {', '.join(ACTIONS)}")
+        if self.while_down and self.agent is None:
+            raise ValueError("while_down goes with agent")
+
+
+ACTIONS = (
+    "run",
+    "create",
+    "exit",
+    "remove",
+    "delete",
+    "write",
+    "update",
+    "agent",
+    "runtime",
+    "offline",
+    "online",
+)
+
+
+class Scenario(_Strict, frozen=True, kw_only=True):
+    """One file. `covers` are requirements of `docs/prd.md`; `not_on` says why a ground cannot run it."""
+
+    name: str
+    covers: Annotated[tuple[Requirement, ...], msgspec.Meta(min_length=1)]
+    machine: str = "vm"
+    config: dict[str, object] = {}
+    not_on: dict[GroundName, str] = {}
+    steps: Annotated[tuple[Step, ...], msgspec.Meta(min_length=1)]
+
+
+def load(path: pathlib.Path) -> Scenario:
+    """The scenario in a file. Raises msgspec.ValidationError with the place of what is wrong."""
+    return msgspec.convert(yaml.load(path.read_text(), Loader=yaml.CSafeLoader), Scenario)
+
+
+def files() -> list[pathlib.Path]:
+    """All scenario files, sorted."""
+    return sorted(FOLDER.glob("*.yaml"))
+
+
+def machine(name: str) -> dict[str, str]:
+    """The sysfs texts of a machine of `fixtures/machines`, by path."""
+    text = (MACHINES / f"{name}.yaml").read_text()
+    return msgspec.convert(yaml.load(text, Loader=yaml.CSafeLoader), dict[str, str])

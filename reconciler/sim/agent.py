@@ -68,14 +68,24 @@ class Agent:
             await self._reader
         return self._process.returncode
 
+    def check_farewell(self) -> None:
+        """Raises AgentError if it did not end well when it was told to stop."""
+        code = None if self._process is None else self._process.returncode
+        if code != 0:
+            raise AgentError(
+                f"the agent ended with exit code {code} when it was told to stop: {self._words()}"
+            )
+
     def check(self) -> None:
         """Raises AgentError with its last words if it is not running, and what `on_record` raised."""
         if self._fault is not None:
             raise self._fault
         if self._process is None or self._process.returncode is not None:
             code = None if self._process is None else self._process.returncode
-            last = " / ".join(self._other) or "no further word"
-            raise AgentError(f"the agent ended with exit code {code}: {last}")
+            raise AgentError(f"the agent ended with exit code {code}: {self._words()}")
+
+    def _words(self) -> str:
+        return " / ".join(self._other) or "no further word"
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         """Take its standard error line by line to the end; what is no record is kept for `check`."""

@@ -45,6 +45,7 @@ async def perform(
                     with contextlib.suppress(asyncio.CancelledError):
                         await _go_on(on)
                 on.over = True
+        its_node.agent.check_farewell()
 
 
 def _parent() -> str | None:

@@ -222,3 +222,20 @@ async def test_a_fault_in_taking_the_log_is_raised_by_the_next_check(folder: pat
             await checking(talker)
     finally:
         assert await talker.stop() == -signal.SIGTERM
+
+
+async def test_an_agent_that_ends_badly_when_told_to_stop_fails_the_demo() -> None:
+    ready = asyncio.Event()
+    program = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit('no farewell'))\n"
+        "print('{}', file=sys.stderr, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    rude = agent.Agent((sys.executable, "-c", program), lambda _: ready.set())
+    await rude.start()
+    async with asyncio.timeout(PATIENCE):
+        await ready.wait()
+    assert await rude.stop() == 1
+    with pytest.raises(agent.AgentError, match="exit code 1 when it was told to stop: no farewell"):
+        rude.check_farewell()

@@ -7,7 +7,7 @@ import asyncio
 
 from reconciler.cpu import topology as topologies
 from reconciler.daemon import logs, options, supervisor
-from reconciler.host import cgroupfs, sysfs
+from reconciler.host import cgroupfs, cgroupmount, sysfs
 from reconciler.sim import kernel
 
 
@@ -65,7 +65,7 @@ def run(given: argparse.Namespace) -> int:
 def _tree(chosen: options.Options) -> cgroupfs.Cgroupfs:
     """The host's cgroups, or a directory that stands for them. Raises Unsuitable."""
     if not chosen.simulated:
-        cgroupfs.check(chosen.cgroup_root)
+        cgroupmount.check(chosen.cgroup_root)
         return cgroupfs.Cgroupfs(chosen.cgroup_root)
     topology: topologies.Topology = sysfs.topology(chosen.host_root)
     return kernel.SimulatedCgroupfs(chosen.cgroup_root, topology)

@@ -88,7 +88,7 @@ async def _refusal(step: model.Step, ground: Ground) -> str:
     return "nothing: it was granted"
 
 
-async def _act(step: model.Step, ground: Ground) -> None:  # noqa: C901, PLR0912  one line an action
+async def _act(step: model.Step, ground: Ground) -> None:  # noqa: C901  one line an action
     if step.run is not None:
         await ground.run_pod(step.run)
     elif step.create is not None:

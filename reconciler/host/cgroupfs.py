@@ -1,0 +1,197 @@
+"""Reads and writes cpuset files below a cgroup2 mount. I/O, through directory descriptors.
+
+A descriptor is kept for every cgroup that was looked at: it says which cgroup is meant even after another
+one was made under the same name, and spares the kernel the walk through the path. Not thread-safe; the
+agent's worker is the only user. Whether the mount is one at all is `cgroupmount`'s matter.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+from dataclasses import dataclass
+
+from reconciler import errors, observed
+from reconciler.cpu.idset import CpuSet, NodeSet
+
+CPUS = "cpuset.cpus"
+MEMS = "cpuset.mems"
+EFFECTIVE_CPUS = "cpuset.cpus.effective"
+EFFECTIVE_MEMS = "cpuset.mems.effective"
+INNER = "container"
+"""The group that crun makes inside a container's scope and keeps the processes in."""
+
+_FILES = (CPUS, MEMS, EFFECTIVE_CPUS, EFFECTIVE_MEMS)
+_LARGEST_TEXT = 1 << 17
+"""Bytes; a list of 8192 single CPUs has 40 000."""
+_VANISHED = frozenset({errno.ENOENT, errno.ENODEV, errno.ENOTDIR})
+"""What the kernel says of a cgroup that is gone: of its path, and of files below a descriptor of it."""
+_HINTS = {
+    errno.EROFS: "the cgroup2 mount is read-only here; mount it read-write",
+    errno.EPERM: "not permitted; a container cannot write to its own cgroup",
+    errno.EACCES: "not permitted",
+    errno.ERANGE: "a CPU or node in the list does not exist on this machine",
+    errno.EINVAL: "the kernel refuses the list",
+    errno.ENOSPC: "the kernel would leave the processes of the group without CPUs or memory",
+    errno.EBUSY: "the kernel refuses while deadline tasks or a partition need these CPUs",
+    errno.EMFILE: "no file descriptor is left; raise the limit of open files",
+}
+
+
+@dataclass(slots=True)
+class _Directory:
+    """An open cgroup. `links` is its count of links when `has_inner` was found out: it changes with the
+    number of child groups."""
+
+    descriptor: int
+    links: int
+    has_inner: bool
+
+
+class Cgroupfs:
+    """The cgroups below one mount. Paths are relative to it."""
+
+    def __init__(self, root: str) -> None:
+        """`root` is the mount, such as `/sys/fs/cgroup`. Nothing is opened yet."""
+        self.root = root
+        self._open: dict[str, _Directory] = {}
+
+    def look(self, path: str) -> observed.Look:
+        """The cgroup's cpuset files as they are. Raises Malformed for a path that leads out of the tree."""
+        try:
+            return self._look(path)
+        except OSError as error:
+            if error.errno not in _VANISHED:
+                return observed.Unreadable(error=self._error(path, "read", error))
+        # The descriptor may be of a cgroup that has made room for another: once more, by the path.
+        self.forget(path)
+        try:
+            return self._look(path)
+        except OSError as error:
+            if error.errno not in _VANISHED or self._is_there(path):
+                return observed.Unreadable(error=self._error(path, "read", error))
+            self.forget(path)
+            return observed.Absent()
+
+    def write(self, path: str, file: str, text: str) -> None:
+        """Write `text` to a file of the cgroup, in one call; "" clears it.
+
+        `file` may be one of the inner group, `container/cpuset.cpus`. Raises Gone where the cgroup does not
+        exist, HostFileError where the kernel refuses, Malformed for a path that leads out of the tree.
+        """
+        try:
+            self._write(path, file, text)
+        except OSError as error:
+            if error.errno not in _VANISHED:
+                raise self._error(f"{path}/{file}", "write", error) from error
+        else:
+            return
+        self.forget(path)
+        try:
+            self._write(path, file, text)
+        except OSError as error:
+            if error.errno in _VANISHED and not self._is_there(path):
+                self.forget(path)
+                raise errors.Gone(f"cgroup {path} does not exist any more") from error
+            raise self._error(f"{path}/{file}", "write", error) from error
+
+    def forget(self, path: str) -> None:
+        """Close what is open of a cgroup."""
+        directory = self._open.pop(path, None)
+        if directory is not None:
+            os.close(directory.descriptor)
+
+    def close(self) -> None:
+        """Close everything."""
+        for path in list(self._open):
+            self.forget(path)
+
+    def inode(self, path: str) -> int | None:
+        """The inode of the cgroup's directory, which no other cgroup of the mount has; None without one."""
+        try:
+            return os.fstat(self._directory(path).descriptor).st_ino
+        except OSError:
+            return None
+
+    def _look(self, path: str) -> observed.Look:
+        directory = self._directory(path)
+        links = os.fstat(directory.descriptor).st_nlink
+        if links != directory.links:
+            directory.links, directory.has_inner = links, _has_inner(directory.descriptor)
+        outer = _texts(directory.descriptor, "")
+        inner = _texts(directory.descriptor, f"{INNER}/") if directory.has_inner else None
+        try:
+            return observed.Present(outer=_cpuset(outer), inner=None if inner is None else _cpuset(inner))
+        except errors.Malformed as malformed:
+            error = errors.HostFileError(f"{path}/{malformed.what}", "read", errno.EINVAL, malformed.why)
+            return observed.Unreadable(error=error)
+
+    def _write(self, path: str, file: str, text: str) -> None:
+        # kernfs has no use for O_TRUNC; a plain directory in its place needs it.
+        flags = os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC
+        descriptor = os.open(file, flags, dir_fd=self._directory(path).descriptor)
+        try:
+            # A write of nothing is no write; a line without a list is the empty list.
+            os.write(descriptor, (text or "\n").encode())
+        finally:
+            os.close(descriptor)
+
+    def _directory(self, path: str) -> _Directory:
+        known = self._open.get(path)
+        if known is not None:
+            return known
+        _check_path(path)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        descriptor = os.open(os.path.join(self.root, path), flags)
+        links = os.fstat(descriptor).st_nlink
+        made = self._open[path] = _Directory(descriptor, links, _has_inner(descriptor))
+        return made
+
+    def _is_there(self, path: str) -> bool:
+        return os.path.isdir(os.path.join(self.root, path))
+
+    def _error(self, path: str, action: str, error: OSError) -> errors.HostFileError:
+        number = error.errno or 0
+        why = _HINTS.get(number) or error.strerror or str(error)
+        if number in _VANISHED:
+            why = "no such file; the cpuset controller is not enabled for this cgroup"
+        return errors.HostFileError(path, action, number, why)
+
+
+def _has_inner(descriptor: int) -> bool:
+    try:
+        os.stat(f"{INNER}/{CPUS}", dir_fd=descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def _texts(descriptor: int, prefix: str) -> tuple[str, ...]:
+    return tuple([_read(descriptor, prefix + file) for file in _FILES])
+
+
+def _read(directory: int, file: str) -> str:
+    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        # The kernel renders the whole text for the first read.
+        return os.read(descriptor, _LARGEST_TEXT).decode("ascii", "replace")
+    finally:
+        os.close(descriptor)
+
+
+@functools.lru_cache(maxsize=4096)
+def _cpuset(texts: tuple[str, ...]) -> observed.Cpuset:
+    """Cached: most containers of a node have the same texts. Raises Malformed, naming the file."""
+    cpus, mems, effective_cpus, effective_mems = texts
+    return observed.Cpuset(
+        cpus=CpuSet.parse(cpus, what=CPUS),
+        mems=NodeSet.parse(mems, what=MEMS),
+        effective_cpus=CpuSet.parse(effective_cpus, what=EFFECTIVE_CPUS),
+        effective_mems=NodeSet.parse(effective_mems, what=EFFECTIVE_MEMS),
+    )
+
+
+def _check_path(path: str) -> None:
+    if not path or path.startswith("/") or ".." in path.split("/"):
+        raise errors.Malformed("cgroup path", f"{path!r} is not a path below the cgroup2 mount")

@@ -1,0 +1,122 @@
+"""Who wrote to which cgroup's cpuset files: watches on directories. I/O; the one door to inotify-simple.
+
+A watch tells of every write from user space, ours included, and of the group's end; never of what the kernel
+derives, such as a child's effective CPUs. On kernels without nlink support in kernfs (6.18 and older) the
+watches of a removed cgroup stay until they are taken away.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+
+import inotify_simple
+from inotify_simple import flags
+
+from reconciler import errors
+from reconciler.host import cgroupfs
+
+_MASK = flags.MODIFY | flags.DELETE_SELF | flags.ONLYDIR
+_FILES = frozenset({cgroupfs.CPUS, cgroupfs.MEMS})
+_NORMAL = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENODEV})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What one read told. `paths` were written to, `vanished` are gone; `overflowed`: events were lost."""
+
+    paths: frozenset[str]
+    vanished: frozenset[str]
+    overflowed: bool
+
+
+class Watcher:
+    """Watches cgroups below one root, by their relative paths. `fd` is for the event loop; nothing blocks."""
+
+    def __init__(self, root: str) -> None:
+        """Raises HostFileError where the kernel gives no inotify instance."""
+        self._root = root
+        self._watches: dict[str, tuple[int, ...]] = {}
+        self._paths: dict[int, str] = {}
+        try:
+            self._inotify = inotify_simple.INotify(nonblocking=True)
+        except OSError as error:
+            why = f"{error.strerror}; raise fs.inotify.max_user_instances"
+            raise errors.HostFileError("inotify", "open", error.errno or 0, why) from error
+
+    @property
+    def fd(self) -> int:
+        """The descriptor that becomes readable."""
+        return self._inotify.fileno()
+
+    def watch(self, path: str) -> bool:
+        """Watch the cgroup, and the inner group that crun makes, if they are there: whether the cgroup is.
+
+        Watching one again takes the one that is there now. Raises HostFileError where the kernel gives no
+        more watches.
+        """
+        full = os.path.join(self._root, path)
+        outer = self._add(full)
+        if outer is None:
+            self.unwatch(path)
+            return False
+        inner = self._add(os.path.join(full, cgroupfs.INNER))
+        watches = (outer,) if inner is None else (outer, inner)
+        for old in self._watches.get(path, ()):
+            if old not in watches:
+                self._remove(old)
+        self._watches[path] = watches
+        self._paths.update(dict.fromkeys(watches, path))
+        return True
+
+    def unwatch(self, path: str) -> None:
+        """Watch it no longer."""
+        for watch in self._watches.pop(path, ()):
+            self._remove(watch)
+
+    def read(self) -> Changes:
+        """What has been told since the last read; returns at once."""
+        written, vanished = set(), set()
+        overflowed = False
+        for event in self._inotify.read(timeout=0):
+            if event.mask & flags.Q_OVERFLOW:
+                overflowed = True
+                continue
+            path = self._paths.get(event.wd)
+            if path is None:
+                continue
+            if event.mask & flags.IGNORED:
+                del self._paths[event.wd]
+            elif event.mask & flags.DELETE_SELF:
+                if self._watches.get(path, (None,))[0] == event.wd:
+                    vanished.add(path)
+            elif event.name in _FILES:
+                written.add(path)
+        for path in vanished:
+            self.unwatch(path)
+        return Changes(
+            paths=frozenset(written - vanished), vanished=frozenset(vanished), overflowed=overflowed
+        )
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        self._inotify.close()
+
+    def _add(self, full: str) -> int | None:
+        try:
+            return int(self._inotify.add_watch(full, _MASK))
+        except OSError as error:
+            if error.errno in _NORMAL:
+                return None
+            limit = "; raise fs.inotify.max_user_watches" if error.errno == errno.ENOSPC else ""
+            raise errors.HostFileError(full, "watch", error.errno or 0, f"{error.strerror}{limit}") from error
+
+    def _remove(self, watch: int) -> None:
+        self._paths.pop(watch, None)
+        try:
+            self._inotify.rm_watch(watch)
+        except OSError as error:
+            # The kernel has taken it away already, with its directory.
+            if error.errno != errno.EINVAL:
+                raise

@@ -1,0 +1,190 @@
+"""A kernel's cpusets on a plain directory tree. I/O below the tree.
+
+Anyone may write to the files with any tool: what is effective follows from the texts and from the CPUs that
+are online at each look, as the kernel would have it (kernel/cgroup/cpuset.c). Unlike the kernel, a plain file
+takes garbage from others; it reads as an error then. `fixtures/kernel/cpuset.yaml` is played on this and on
+a real kernel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+
+from reconciler import errors, observed
+from reconciler.cpu import topology as topologies
+from reconciler.cpu.idset import CpuSet, NodeSet
+from reconciler.host import cgroupfs
+
+_RANGE = re.compile(r"(\d+|N)(?:-(\d+|N)(?::(\d+)/(\d+))?)?", re.ASCII)
+_MAX_NODES = 1024
+_CONTROL_FILES = {
+    "cgroup.controllers": "cpuset cpu memory pids\n",
+    "cgroup.subtree_control": "cpuset cpu memory pids\n",
+    "cgroup.procs": "",
+    cgroupfs.CPUS: "\n",
+    cgroupfs.MEMS: "\n",
+}
+
+
+class SimulatedCgroupfs(cgroupfs.Cgroupfs):
+    """`Cgroupfs` on a directory. Also makes and removes groups, as a runtime does."""
+
+    def __init__(self, root: str, topology: topologies.Topology) -> None:
+        """`topology` says which CPUs and memory nodes are possible. Which CPUs are online is read anew from
+        the sysfs beside the tree (`../../devices/system/cpu/online`), if there is one."""
+        super().__init__(root)
+        self._possible = topology.online | topology.offline
+        self._nodes = NodeSet(node.id for node in topology.nodes if node.has_memory)
+        self._online = topology.online
+        self._online_file = os.path.join(root, os.pardir, os.pardir, os.pardir, topologies.ONLINE)
+
+    def make(self, path: str, cpus: str = "", mems: str = "") -> None:
+        """Make a group with the missing ones above it. "" leaves a list as it is. Raises as `write` does."""
+        piece = ""
+        for name in path.split("/"):
+            piece = f"{piece}/{name}" if piece else name
+            self._make_one(piece)
+        for file, text in ((cgroupfs.CPUS, cpus), (cgroupfs.MEMS, mems)):
+            if text:
+                self.write(path, file, text)
+
+    create = make
+
+    def remove(self, path: str) -> None:
+        """Remove a group and what is in it; one that is not there is no fault."""
+        self.forget(path)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(os.path.join(self.root, path))
+
+    def look(self, path: str) -> observed.Look:
+        """As `Cgroupfs.look`; what is effective is worked out and not read."""
+        full = os.path.join(self.root, path)
+        if not os.path.isdir(full):
+            return observed.Absent()
+        try:
+            inner = f"{path}/{cgroupfs.INNER}"
+            has_inner = os.path.exists(os.path.join(self.root, inner, cgroupfs.CPUS))
+            return observed.Present(
+                outer=self._cpuset(path), inner=self._cpuset(inner) if has_inner else None
+            )
+        except errors.Malformed as error:
+            number, why = errno.EINVAL, error.why
+            return observed.Unreadable(error=errors.HostFileError(error.what, "read", number, why))
+        except OSError as error:
+            return observed.Unreadable(error=self._error(path, "read", error))
+
+    def write(self, path: str, file: str, text: str) -> None:
+        """As `Cgroupfs.write`, with the errors that the kernel gives. Refreshes what is effective below."""
+        name = file.rpartition("/")[2]
+        if os.path.isdir(os.path.join(self.root, path)):
+            try:
+                text = self._accepted(name, text)
+            except OSError as error:
+                raise self._error(f"{path}/{file}", "write", error) from error
+        super().write(path, file, text)
+        self.refresh(path)
+
+    def refresh(self, path: str) -> None:
+        """Write the files that show what is effective, for onlookers: of a group and of all below it."""
+        for group in self._groups(path):
+            with contextlib.suppress(OSError, errors.Malformed):
+                cpuset = self._cpuset(group)
+                self._show(group, cgroupfs.EFFECTIVE_CPUS, str(cpuset.effective_cpus))
+                self._show(group, cgroupfs.EFFECTIVE_MEMS, str(cpuset.effective_mems))
+
+    def _make_one(self, path: str) -> None:
+        full = os.path.join(self.root, path)
+        if os.path.exists(os.path.join(full, cgroupfs.CPUS)):
+            return
+        os.makedirs(full, exist_ok=True)
+        for name, text in _CONTROL_FILES.items():
+            with open(os.path.join(full, name), "w", encoding="ascii") as file:
+                file.write(text)
+        self.refresh(path)
+
+    def _groups(self, path: str) -> Iterator[str]:
+        for folder, _, files in os.walk(os.path.join(self.root, path)):
+            if cgroupfs.CPUS in files:
+                yield os.path.relpath(folder, self.root)
+
+    def _show(self, path: str, file: str, text: str) -> None:
+        with open(os.path.join(self.root, path, file), "w", encoding="ascii") as shown:
+            shown.write(f"{text}\n")
+
+    def _cpuset(self, path: str) -> observed.Cpuset:
+        cpus, mems = CpuSet(), NodeSet()
+        effective_cpus, effective_mems = self._now_online(), self._nodes
+        piece = ""
+        for name in path.split("/"):
+            piece = f"{piece}/{name}" if piece else name
+            cpus, mems = self._wish(piece)
+            effective_cpus = cpus & effective_cpus or effective_cpus
+            effective_mems = mems & effective_mems or effective_mems
+        return observed.Cpuset(
+            cpus=cpus, mems=mems, effective_cpus=effective_cpus, effective_mems=effective_mems
+        )
+
+    def _wish(self, path: str) -> tuple[CpuSet, NodeSet]:
+        """What the group asks for. One without the files, as the mount's root, asks for nothing."""
+        cpus = _text(os.path.join(self.root, path, cgroupfs.CPUS))
+        mems = _text(os.path.join(self.root, path, cgroupfs.MEMS))
+        return (
+            CpuSet.parse(cpus, what=f"{path}/{cgroupfs.CPUS}"),
+            NodeSet.parse(mems, what=f"{path}/{cgroupfs.MEMS}"),
+        )
+
+    def _now_online(self) -> CpuSet:
+        text = _text(self._online_file)
+        return CpuSet.parse(text, what=topologies.ONLINE) if text else self._online
+
+    def _accepted(self, name: str, text: str) -> str:
+        """The list as the kernel would print it. Raises OSError as the kernel would."""
+        if name == cgroupfs.CPUS:
+            ids = parse_list(text, max(self._possible, default=0) + 1)
+            return str(CpuSet(ids))
+        if name == cgroupfs.MEMS:
+            nodes = NodeSet(parse_list(text, _MAX_NODES))
+            if not nodes <= self._nodes:
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            return str(nodes)
+        if name in (cgroupfs.EFFECTIVE_CPUS, cgroupfs.EFFECTIVE_MEMS):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        return text
+
+
+def parse_list(text: str, limit: int) -> set[int]:
+    """The ids in a list, below `limit`, by the kernel's own grammar (lib/bitmap-str.c, bitmap_parselist).
+
+    That takes more than Kubernetes does: strides, `all`, `N` for the last id, commas and spaces too many.
+    Raises OSError: ERANGE for an id that is too large, EINVAL for anything else.
+    """
+    ids: set[int] = set()
+    for piece in text.replace(",", " ").split():
+        if piece.lower() == "all":
+            ids.update(range(limit))
+            continue
+        found = _RANGE.fullmatch(piece)
+        if found is None:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        first = limit - 1 if found[1] == "N" else int(found[1])
+        last = first if found[2] is None else limit - 1 if found[2] == "N" else int(found[2])
+        used, group = int(found[3] or 1), int(found[4] or 1)
+        if first > last or not 0 < used <= group:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        if last >= limit:
+            raise OSError(errno.ERANGE, os.strerror(errno.ERANGE))
+        ids.update(id_ for id_ in range(first, last + 1) if (id_ - first) % group < used)
+    return ids
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,269 @@
+"""What the grounds without sockets share: a runtime's part as plain calls, and the agent's as pure stages."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from abc import abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler import errors, events, inventory, observed, report
+from reconciler.config import schema
+from reconciler.cpu import topology as topologies
+from reconciler.cpu.idset import CpuSet
+from reconciler.daemon import status
+from reconciler.policy import desired, lifecycle, state
+from reconciler.runtime import conversion
+from reconciler.runtime.nri import nri_pb2
+from reconciler.sim import runtime_pods
+from tests.scenarios import ground, model, specs
+
+_NAMING = runtime_pods.Naming()
+
+
+@dataclass(slots=True)
+class _Sandbox:
+    message: nri_pb2.PodSandbox
+    manifest: model.Pod
+    attempts: dict[str, list[nri_pb2.Container]] = field(default_factory=dict)
+
+
+def _complain(error: errors.Malformed) -> None:
+    raise AssertionError(f"a scenario's pod does not convert: {error}") from error
+
+
+class InProcess:
+    """A node in one process. Subclasses say where cgroups are and how a pass is made."""
+
+    def __init__(self, scenario: model.Scenario) -> None:
+        self.files = model.machine(scenario.machine)
+        self.config = schema.convert(dict(scenario.config))
+        self.now = state.State(terms=state.terms(self.topology(), self.config))
+        self.book = report.Book()
+        self.pods: dict[str, _Sandbox] = {}
+        self._numbers = itertools.count(1)
+        self._up = True
+        self._time = itertools.count(1)
+
+    @abstractmethod
+    def topology(self) -> topologies.Topology:
+        """The machine's topology now."""
+
+    @abstractmethod
+    def make(self, path: str, cpus: str, mems: str) -> None:
+        """Make a cgroup, or write the cpuset of one that is there."""
+
+    @abstractmethod
+    def unmake(self, path: str) -> None:
+        """Remove a cgroup."""
+
+    @abstractmethod
+    def put(self, path: str, file: str, text: str) -> None:
+        """Write a file behind the agent's back."""
+
+    @abstractmethod
+    def look(self, path: str) -> observed.Look:
+        """Read a cgroup."""
+
+    @abstractmethod
+    def make_pass(self, found_by: report.FoundBy) -> None:
+        """One pass over everything."""
+
+    def tick(self) -> float:
+        """The time of a clock that moves when it is looked at."""
+        return float(next(self._time))
+
+    async def run_pod(self, pod: model.Pod) -> None:
+        """As `Ground.run_pod`."""
+        spec = specs.pod(pod)
+        message = runtime_pods.pod_message(spec, runtime_pods.make_id(f"sandbox-{pod.pod}", 0), _NAMING)
+        self.pods[pod.pod] = _Sandbox(message, pod)
+        path = runtime_pods.directory(message)
+        assert path is not None
+        self.make(path, "", "")
+        if self._up:
+            self._absorb(events.PodStarted(pod=conversion.pod(message, _complain)))
+            self.make_pass("hook")
+        for name in pod.containers:
+            await self.create(f"{pod.pod}/{name}")
+
+    async def create(self, key: str) -> None:
+        """As `Ground.create`."""
+        pod_name, name = key.split("/")
+        sandbox = self.pods[pod_name]
+        spec = specs.container(name, sandbox.manifest.containers[name])
+        id_ = runtime_pods.make_id(f"container-{key}", next(self._numbers))
+        message = runtime_pods.container_message(spec, sandbox.message, id_, _NAMING)
+        if self._up:
+            self._admit(sandbox, message)
+        sandbox.attempts.setdefault(name, []).append(message)
+        path = runtime_pods.directory(message)
+        assert path is not None
+        self.make(path, message.linux.resources.cpu.cpus, message.linux.resources.cpu.mems)
+        message.state = nri_pb2.CONTAINER_RUNNING
+        if self._up:
+            self._absorb(events.ContainerStarting(**self._pair(sandbox, message, events.Phase.CREATED)))
+            self.make_pass("hook")
+
+    def _admit(self, sandbox: _Sandbox, message: nri_pb2.Container) -> None:
+        creating = events.ContainerCreating(**self._pair(sandbox, message, events.Phase.CREATING))
+        try:
+            self.now, placement, _ = lifecycle.admit(self.now, creating)
+        except errors.Refused as refused:
+            ending = self._pair(sandbox, message, events.Phase.STOPPED)
+            self._absorb(events.ContainerStopped(**ending))
+            self._absorb(events.ContainerRemoved(**ending))
+            raise ground.RefusedError(str(refused)) from refused
+        message.linux.resources.cpu.cpus = str(placement.cpus)
+        message.linux.resources.cpu.mems = "" if placement.mems is None else str(placement.mems)
+
+    async def exit(self, key: str) -> None:
+        """As `Ground.exit`."""
+        sandbox, message = self._newest(key)
+        self._end(message)
+        if self._up:
+            self._absorb(events.ContainerStopped(**self._pair(sandbox, message, events.Phase.STOPPED)))
+
+    async def remove(self, key: str) -> None:
+        """As `Ground.remove`."""
+        pod_name, name = key.split("/")
+        sandbox = self.pods[pod_name]
+        message = sandbox.attempts[name].pop(0)
+        self._end(message)
+        if self._up:
+            self._absorb(events.ContainerRemoved(**self._pair(sandbox, message, events.Phase.STOPPED)))
+
+    async def delete_pod(self, name: str) -> None:
+        """As `Ground.delete_pod`."""
+        sandbox = self.pods.pop(name)
+        for attempts in sandbox.attempts.values():
+            for message in attempts:
+                self._end(message)
+        path = runtime_pods.directory(sandbox.message)
+        assert path is not None
+        self.unmake(path)
+        if self._up:
+            self._absorb(events.PodStopped(sandbox=events.SandboxId(sandbox.message.id)))
+            self._absorb(events.PodRemoved(sandbox=events.SandboxId(sandbox.message.id)))
+
+    async def write(self, key: str, file: str, text: str) -> None:
+        """As `Ground.write`."""
+        self.put(self._path(key), file, text)
+
+    async def update(self, key: str, quota: int) -> None:
+        """As `Ground.update`: containerd writes the cpuset of its record back, laid over by the answer."""
+        sandbox, message = self._newest(key)
+        cpu = message.linux.resources.cpu
+        cpu.quota.value = quota
+        if self._up:
+            event = events.ContainerUpdating(
+                **self._pair(sandbox, message, events.Phase.RUNNING), limits=events.CpuLimits(quota=quota)
+            )
+            self._absorb(event)
+            placement = desired.desired(self.now, (event.container.id,))[event.container.id]
+            cpu.cpus = str(placement.cpus)
+            cpu.mems = "" if placement.mems is None else str(placement.mems)
+        self.make(self._path(key), cpu.cpus, cpu.mems)
+
+    async def stop_agent(self, *, kill: bool) -> None:
+        """As `Ground.stop_agent`: all that was known is lost, however it ends."""
+        del kill
+        self._up = False
+
+    async def start_agent(self) -> None:
+        """As `Ground.start_agent`."""
+        self._up = True
+        self.now = state.State(terms=state.terms(self.topology(), self.config))
+        self.book = report.Book()
+        self._synchronize()
+
+    async def restart_runtime(self) -> None:
+        """As `Ground.restart_runtime`."""
+        self._synchronize()
+
+    async def switch(self, cpus: str, *, online: bool) -> None:
+        """As `Ground.switch`."""
+        which = CpuSet.parse(cpus, what="switch")
+        before = CpuSet.parse(self.files[topologies.ONLINE], what="online")
+        self.put_online(before | which if online else before - which)
+        terms = state.terms(self.topology(), self.config)
+        self.now = lifecycle.retry(dataclasses.replace(self.now, terms=terms))
+
+    def put_online(self, cpus: CpuSet) -> None:
+        """The machine says that these CPUs are online."""
+        self.files[topologies.ONLINE] = f"{cpus}\n"
+
+    async def settle(self) -> None:
+        """As `Ground.settle`."""
+        self.make_pass("pass")
+        self.make_pass("pass")
+
+    async def seen(self, key: str) -> ground.Seen:
+        """As `Ground.seen`."""
+        look = self.look(self._path(key))
+        assert isinstance(look, observed.Present), f"{key}: {look}"
+        return ground.Seen(
+            cpus=str(look.outer.cpus), mems=str(look.outer.mems), effective=str(look.outer.effective_cpus)
+        )
+
+    async def status(self) -> dict[str, Any]:
+        """As `Ground.status`."""
+        return status.document(self.now, self.book, mode="nri", reason="", busy=False)
+
+    def _synchronize(self) -> None:
+        messages = [
+            message
+            for sandbox in self.pods.values()
+            for attempts in sandbox.attempts.values()
+            for message in attempts
+            if message.state != nri_pb2.CONTAINER_STOPPED
+        ]
+        pods = [sandbox.message for sandbox in self.pods.values()]
+        self._absorb(conversion.synchronized(pods, messages, _complain))
+        known = self.now.inventory.containers
+        looks = {id_: self.look(its.cgroup) for id_, its in known.items() if its.cgroup is not None}
+        self.now = lifecycle.retry(lifecycle.adopt(self.now, looks))
+
+    def _absorb(self, event: events.Event) -> None:
+        before = self.now.inventory.containers
+        self.now = lifecycle.retry(lifecycle.absorb(self.now, event))
+        for id_ in before:
+            after = self.now.inventory.containers.get(id_)
+            if after is None or after.phase is events.Phase.STOPPED:
+                self.book.forget(id_)
+
+    def _pair(self, sandbox: _Sandbox, message: nri_pb2.Container, phase: events.Phase) -> dict[str, Any]:
+        pod, container = conversion.pair(sandbox.message, message, phase, _complain)
+        return {"pod": pod, "container": container}
+
+    def _newest(self, key: str) -> tuple[_Sandbox, nri_pb2.Container]:
+        pod_name, name = key.split("/")
+        sandbox = self.pods[pod_name]
+        return sandbox, sandbox.attempts[name][-1]
+
+    def _path(self, key: str) -> str:
+        pod_name, name = key.split("/")
+        sandbox = self.pods[pod_name]
+        message = sandbox.message if name == inventory.PAUSE else sandbox.attempts[name][-1]
+        path = runtime_pods.directory(message)
+        assert path is not None
+        return path
+
+    def _end(self, message: nri_pb2.Container) -> None:
+        if message.state != nri_pb2.CONTAINER_STOPPED:
+            message.state = nri_pb2.CONTAINER_STOPPED
+            path = runtime_pods.directory(message)
+            assert path is not None
+            self.unmake(path)
+
+
+def paths(now: state.State, ids: Iterable[events.ContainerId]) -> dict[events.ContainerId, str]:
+    """The cgroups of containers."""
+    found = {}
+    for id_ in ids:
+        cgroup = now.inventory.containers[id_].cgroup
+        if cgroup is not None:
+            found[id_] = cgroup
+    return found

@@ -1,0 +1,78 @@
+"""The pure pipeline: every stage as a function, and the kernel as a dictionary."""
+
+from __future__ import annotations
+
+from reconciler import diff, observed, plan, report
+from reconciler.cpu import topology as topologies
+from reconciler.cpu.idset import CpuSet, NodeSet
+from reconciler.policy import desired
+from tests.scenarios import inprocess, model
+
+
+class PureGround(inprocess.InProcess):
+    """No file, no socket, no thread."""
+
+    def __init__(self, scenario: model.Scenario) -> None:
+        self._cgroups: dict[str, tuple[CpuSet, NodeSet]] = {}
+        super().__init__(scenario)
+
+    def topology(self) -> topologies.Topology:
+        """Parsed from the machine's texts."""
+        return topologies.parse(self.files)
+
+    def make(self, path: str, cpus: str, mems: str) -> None:
+        """Into the dictionary; "" leaves what is there."""
+        before = self._cgroups.get(path, (CpuSet(), NodeSet()))
+        self._cgroups[path] = (
+            CpuSet.parse(cpus, what="cpus") if cpus else before[0],
+            NodeSet.parse(mems, what="mems") if mems else before[1],
+        )
+
+    def unmake(self, path: str) -> None:
+        """Out of the dictionary."""
+        del self._cgroups[path]
+
+    def put(self, path: str, file: str, text: str) -> None:
+        """As the kernel would take it."""
+        cpus, mems = self._cgroups[path]
+        if file == diff.CPUS:
+            self._cgroups[path] = (CpuSet.parse(text, what=file), mems)
+        else:
+            self._cgroups[path] = (cpus, NodeSet.parse(text, what=file))
+
+    def look(self, path: str) -> observed.Look:
+        """Under ancestors that narrow nothing."""
+        if path not in self._cgroups:
+            return observed.Absent()
+        cpus, mems = self._cgroups[path]
+        topology = self.topology()
+        nodes = NodeSet(node.id for node in topology.nodes if node.has_memory)
+        return observed.Present(
+            outer=observed.Cpuset(
+                cpus=cpus,
+                mems=mems,
+                effective_cpus=cpus & topology.online or topology.online,
+                effective_mems=mems & nodes or nodes,
+            )
+        )
+
+    def make_pass(self, found_by: report.FoundBy) -> None:
+        """Desired, diff, plan and report, one after the other."""
+        wanted = desired.desired(self.now)
+        where = inprocess.paths(self.now, wanted)
+        looks = {id_: self.look(path) for id_, path in where.items()}
+        online = self.now.terms.topology.online
+        differences = diff.compare(wanted, looks, self.book.confirmed, online)
+        steps = plan.order(differences, wanted, looks, self.now.ledger.exclusive, self.now.pool)
+        for step in steps:
+            self.put(where[step.container], step.file, step.text)
+        outcome = report.Outcome(
+            wanted=wanted,
+            looks=looks,
+            differences=differences,
+            results=tuple(report.Result(write=step) for step in steps),
+            after={step.container: self.look(where[step.container]) for step in steps},
+            online=online,
+            found_by=found_by,
+        )
+        self.book.enter(outcome, self.tick())

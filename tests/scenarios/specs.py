@@ -1,0 +1,31 @@
+"""Pods of scenarios as kubelet would ask for them."""
+
+from __future__ import annotations
+
+import uuid
+
+from reconciler import events
+from reconciler.sim import runtime_pods
+from tests.scenarios import model
+
+
+def pod(pod_: model.Pod) -> runtime_pods.PodSpec:
+    """The sandbox; the same name has the same UID."""
+    return runtime_pods.PodSpec(
+        name=pod_.pod,
+        uid=str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{pod_.namespace}.{pod_.pod}")),
+        namespace=pod_.namespace,
+        qos=events.Qos(pod_.qos),
+        annotations=pod_.annotations,
+    )
+
+
+def container(name: str, container_: model.Container) -> runtime_pods.ContainerSpec:
+    """A container, in thousandths of a CPU."""
+    return runtime_pods.ContainerSpec(
+        name=name, limit=_milli(container_.limit), request=_milli(container_.request)
+    )
+
+
+def _milli(cpus: float | None) -> int | None:
+    return None if cpus is None else round(cpus * 1000)

@@ -8,7 +8,7 @@ then admit, then settle. PRD 4.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler import events, observed
@@ -47,6 +47,15 @@ class Write:
 Plan = tuple[Write, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sets:
+    """CPUs under exclusive claims, those that holders have to leave, and those that anyone may step onto."""
+
+    claimed: CpuSet
+    occupied: CpuSet
+    refuge: CpuSet
+
+
 def order(
     differences: tuple[Difference, ...],
     wanted: desired.Desired,
@@ -63,59 +72,69 @@ def order(
     if not todo:
         return ()
     occupied = _occupied(wanted, looks)
-    refuge = pool - occupied or pool
+    sets = _Sets(claimed=claimed, occupied=occupied, refuge=pool - occupied or pool)
     leave: list[Write] = []
     admit: list[Write] = []
     settle: list[Write] = []
     for difference in todo:
-        own = difference.want.cpus if difference.want.owner is not None else CpuSet()
-        trespass = difference.look.outer.reach & (claimed - own)
-        if difference.want.owner is not None:
-            if trespass:
-                leave += _step_aside(difference, trespass, refuge)
-            admit += _admit(difference)
-        elif trespass and difference.want.cpus.isdisjoint(occupied):
-            leave += _writes(difference, Phase.LEAVE, vacates=trespass)
+        if difference.want.owner is None:
+            _move(difference, sets, leave, settle)
         else:
-            if trespass:
-                leave += _step_aside(difference, trespass, refuge)
-            settle += _writes(difference, Phase.SETTLE, needs=difference.want.cpus & occupied)
+            _move_holder(difference, sets, leave, admit)
     return (*leave, *admit, *settle)
 
 
-def _union(sets: Iterable[CpuSet]) -> CpuSet:
+def _occupied(wanted: desired.Desired, looks: observed.Observed) -> CpuSet:
+    """CPUs that exclusive containers were put on and have to leave.
+
+    One whose file is empty was put nowhere yet: its runtime is about to.
+    """
     bits = 0
-    for cpus in sets:
-        bits |= cpus.bits
+    for id_, want in wanted.items():
+        if want.owner is not None and isinstance(look := looks.get(id_), observed.Present):
+            bits |= (look.outer.cpus - want.cpus).bits
     return CpuSet.from_bits(bits)
 
 
-def _occupied(wanted: desired.Desired, looks: observed.Observed) -> CpuSet:
-    """CPUs that exclusive containers are on and have to leave."""
-    return _union(
-        look.outer.reach - want.cpus
-        for id_, want in wanted.items()
-        if want.owner is not None and isinstance(look := looks.get(id_), observed.Present)
-    )
+def _move_holder(difference: Difference, sets: _Sets, leave: list[Write], admit: list[Write]) -> None:
+    """An exclusive container: off what others hold, then onto its own.
+
+    The first step is onto those of its own CPUs that it has already, or onto CPUs that nobody holds: its
+    other CPUs may not be free of others yet.
+    """
+    want, has = difference.want.cpus, difference.look.outer
+    files = difference.files
+    if trespass := has.reach & (sets.claimed - want):
+        target = has.cpus & want or sets.refuge
+        leave += _step(difference, target, trespass)
+        if target == want:
+            files = tuple(file for file in files if file.file != CPUS)
+    admit += _writes(difference, Phase.ADMIT, files, needs=want, vacates=has.cpus - want)
 
 
-def _step_aside(difference: Difference, trespass: CpuSet, refuge: CpuSet) -> list[Write]:
-    """A first step onto those CPUs that the container both has and may keep, or onto free ones."""
-    target = difference.look.outer.reach & difference.want.cpus or refuge
-    step = Mismatch(file=CPUS, want=str(target), have=str(difference.look.outer.cpus))
-    return _writes(difference, Phase.LEAVE, files=(step,), vacates=trespass)
-
-
-def _admit(difference: Difference) -> list[Write]:
+def _move(difference: Difference, sets: _Sets, leave: list[Write], settle: list[Write]) -> None:
+    """A container that shares its CPUs: off what others hold first, onto what others leave last."""
     want = difference.want.cpus
-    return _writes(difference, Phase.ADMIT, needs=want, vacates=difference.look.outer.reach - want)
+    trespass = difference.look.outer.reach & sets.claimed
+    if trespass and want.isdisjoint(sets.occupied):
+        leave += _writes(difference, Phase.LEAVE, difference.files, vacates=trespass)
+        return
+    if trespass:
+        target = (difference.look.outer.reach & want) - sets.occupied or sets.refuge
+        leave += _step(difference, target, trespass)
+    settle += _writes(difference, Phase.SETTLE, difference.files, needs=want & sets.occupied)
+
+
+def _step(difference: Difference, target: CpuSet, trespass: CpuSet) -> list[Write]:
+    step = Mismatch(file=CPUS, want=str(target), have=str(difference.look.outer.cpus))
+    return _writes(difference, Phase.LEAVE, (step,), vacates=trespass)
 
 
 def _writes(
     difference: Difference,
     phase: Phase,
+    files: tuple[Mismatch, ...],
     *,
-    files: tuple[Mismatch, ...] | None = None,
     needs: CpuSet = CpuSet(),
     vacates: CpuSet = CpuSet(),
 ) -> list[Write]:
@@ -128,7 +147,7 @@ def _writes(
             needs=needs,
             vacates=vacates,
         )
-        for mismatch in (difference.files if files is None else files)
+        for mismatch in files
     ]
 
 

@@ -42,13 +42,14 @@ class Passes:
         self._gates: dict[events.ContainerId, list[asyncio.Future[str]]] = {}
         self._gone: list[walk.Gone] = []
         self._passed: list[asyncio.Future[None]] = []
-        self._running = False
+        self._deciding = False
         self._retry: asyncio.TimerHandle | None = None
 
     @property
     def busy(self) -> bool:
-        """Whether a pass is under way or asked for."""
-        return self._running or self._wake.is_set()
+        """Whether a pass that a decision made necessary is under way or asked for; routine looks do not
+        count."""
+        return self._deciding or self._hook
 
     def everything(self, *, hook: bool = False) -> None:
         """Let the next pass look at every container; `hook` if a hook's decision made it necessary."""
@@ -113,7 +114,7 @@ class Passes:
         request = self._take()
         gates, self._gates = self._gates, {}
         passed, self._passed = self._passed, []
-        self._running = True
+        self._deciding = request.found_by == "hook"
         loop = asyncio.get_running_loop()
         verdicts = None
         try:
@@ -124,7 +125,7 @@ class Passes:
             self._failed(error)
             self._again_in(loop, report.FIRST_RETRY_SECONDS * 10)
         finally:
-            self._running = False
+            self._deciding = False
             for id_, waiting in gates.items():
                 verdict = "the pass that should have placed it failed" if verdicts is None else verdicts[id_]
                 _settle(waiting, verdict)

@@ -52,7 +52,7 @@ def _container(
 ) -> dict[str, object]:
     pod = now.pod_of(container)
     want = desired.place(now, pod, container, what)
-    claim = now.ledger.claims.get(state.claim_key(pod, container, what.kind))
+    claim = state.claim_of(now.ledger, pod, container, what.kind)
     state_, reason = _state(now, book, container, what, want)
     return {
         "id": container.id,

@@ -128,14 +128,15 @@ class Cgroupfs:
             return observed.Unreadable(error=error)
 
     def _write(self, path: str, file: str, text: str) -> None:
-        # kernfs has no use for O_TRUNC; a plain directory in its place needs it.
-        flags = os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC
-        descriptor = os.open(file, flags, dir_fd=self._directory(path).descriptor)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._directory(path).descriptor)
         try:
             # A write of nothing is no write; a line without a list is the empty list.
-            os.write(descriptor, (text or "\n").encode())
+            self._put(descriptor, (text or "\n").encode())
         finally:
             os.close(descriptor)
+
+    def _put(self, descriptor: int, data: bytes) -> None:
+        os.write(descriptor, data)
 
     def _directory(self, path: str) -> _Directory:
         known = self._open.get(path)

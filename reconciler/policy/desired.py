@@ -31,9 +31,7 @@ def place(now: state.State, pod: events.Pod, container: events.Container, what: 
     A container that is entitled to CPUs and has no claim on them is placed as a shared one, and a
     shared one that is forbidden the whole pool has the whole pool: no container is left without CPUs.
     """
-    claim = None
-    if what.kind is not intent.Kind.SHARED:
-        claim = now.ledger.claims.get(state.claim_key(pod, container, what.kind))
+    claim = state.claim_of(now.ledger, pod, container, what.kind)
     if claim is None:
         pool = now.pool
         return Placement(cpus=(pool - what.forbidden or pool) if what.forbidden else pool)

@@ -160,3 +160,12 @@ class State:
 def claim_key(pod: events.Pod, container: events.Container, kind: intent.Kind) -> ClaimKey:
     """The key under which a container of this class holds CPUs."""
     return ClaimKey(pod.uid, container.name if kind is intent.Kind.INTEGER else "")
+
+
+def claim_of(
+    ledger: Ledger, pod: events.Pod, container: events.Container, kind: intent.Kind
+) -> Claim | None:
+    """The claim that a container of this class runs on; None where it is entitled to none or has none."""
+    if kind in (intent.Kind.SHARED, intent.Kind.UNMANAGED):
+        return None
+    return ledger.claims.get(claim_key(pod, container, kind))

@@ -2,8 +2,9 @@
 
 Anyone may write to the files with any tool: what is effective follows from the texts and from the CPUs that
 are online at each look, as the kernel would have it (kernel/cgroup/cpuset.c). Unlike the kernel, a plain file
-takes garbage from others; it reads as an error then. `fixtures/kernel/cpuset.yaml` is played on this and on
-a real kernel.
+takes garbage from others; it reads as an error then. It also keeps the end of a longer text that was there
+before, so the first line counts, and writes here are padded: nobody sees an empty file or half a list.
+`fixtures/kernel/cpuset.yaml` is played on this and on a real kernel.
 """
 
 from __future__ import annotations
@@ -113,8 +114,15 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
                 yield os.path.relpath(folder, self.root)
 
     def _show(self, path: str, file: str, text: str) -> None:
-        with open(os.path.join(self.root, path, file), "w", encoding="ascii") as shown:
-            shown.write(f"{text}\n")
+        descriptor = os.open(os.path.join(self.root, path, file), os.O_WRONLY | os.O_CREAT, 0o644)
+        try:
+            self._put(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
+
+    def _put(self, descriptor: int, data: bytes) -> None:
+        line = data.rstrip(b"\n")
+        os.write(descriptor, line.ljust(os.fstat(descriptor).st_size - 1) + b"\n")
 
     def _cpuset(self, path: str) -> observed.Cpuset:
         cpus, mems = CpuSet(), NodeSet()
@@ -183,8 +191,9 @@ def parse_list(text: str, limit: int) -> set[int]:
 
 
 def _text(path: str) -> str:
+    """The first line of a file, "" where there is none."""
     try:
         with open(path, encoding="ascii", errors="replace") as file:
-            return file.read()
+            return file.readline()
     except FileNotFoundError:
         return ""

@@ -75,12 +75,13 @@ def build(shape: Shape) -> dict[str, str]:
 
 
 def write(root: str, files: Mapping[str, str]) -> None:
-    """Write the texts below `root`, with the directories that they need."""
+    """Write the texts below `root`, with the directories that they need. Nobody sees half a text."""
     for path, text in files.items():
         full = os.path.join(root, path)
         os.makedirs(os.path.dirname(full), exist_ok=True)
-        with open(full, "w", encoding="ascii") as file:
+        with open(f"{full}.new", "w", encoding="ascii") as file:
             file.write(text)
+        os.replace(f"{full}.new", full)
 
 
 def _cores(shape: Shape) -> Iterator[CpuSet]:

@@ -86,7 +86,7 @@ class InProcess:
         if self._up:
             self._absorb(events.PodStarted(pod=conversion.pod(message, _complain)))
             self.make_pass("hook")
-        for name in pod.containers:
+        for name in pod.first:
             await self.create(f"{pod.pod}/{name}")
 
     async def create(self, key: str) -> None:

@@ -25,10 +25,14 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Container(_Strict, frozen=True, kw_only=True):
-    """CPUs as in a manifest's `resources`, in whole CPUs or fractions; None where it does not say."""
+    """CPUs as in a manifest's `resources`, in whole CPUs or fractions; None where it does not say.
+
+    `later`: not with the pod, but when a step creates it, as an init container's successor is.
+    """
 
     limit: float | None = None
     request: float | None = None
+    later: bool = False
 
 
 class Pod(_Strict, frozen=True, kw_only=True):
@@ -39,6 +43,11 @@ class Pod(_Strict, frozen=True, kw_only=True):
     qos: Literal["guaranteed", "burstable", "besteffort"] = "burstable"
     annotations: dict[str, str] = {}
     containers: dict[str, Container] = msgspec.field(default_factory=lambda: {"main": Container()})
+
+    @property
+    def first(self) -> list[str]:
+        """The containers that come with the pod."""
+        return [name for name, container in self.containers.items() if not container.later]
 
 
 class Write(_Strict, frozen=True, kw_only=True):

@@ -1,18 +1,19 @@
-"""Every scenario on every ground that this machine can be."""
+"""Every scenario on every ground that needs no root: pure, on a fake file system, on the simulated node."""
 
 from __future__ import annotations
 
 import pathlib
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.scenarios import ground, model, pure
+from tests.scenarios import fakefs, ground, model, pure, simulated
+
+if TYPE_CHECKING:
+    from pyfakefs.fake_filesystem import FakeFilesystem
 
 FILES = model.files()
-
-
-def _ids(path: pathlib.Path) -> str:
-    return path.stem
+by_file = pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
 
 
 def scenario_for(path: pathlib.Path, name: model.GroundName) -> model.Scenario:
@@ -23,10 +24,26 @@ def scenario_for(path: pathlib.Path, name: model.GroundName) -> model.Scenario:
     return scenario
 
 
-@pytest.mark.parametrize("path", FILES, ids=_ids)
+@by_file
 async def test_the_pure_pipeline_does_as_the_scenario_says(path: pathlib.Path) -> None:
     scenario = scenario_for(path, "pure")
     await ground.play(scenario, pure.PureGround(scenario))
+
+
+@by_file
+async def test_passes_over_files_do_as_the_scenario_says(path: pathlib.Path, fs: FakeFilesystem) -> None:
+    fs.add_real_directory(model.FOLDER.parent)
+    scenario = scenario_for(path, "fakefs")
+    await ground.play(scenario, fakefs.FakeFsGround(scenario))
+
+
+@by_file
+async def test_the_simulated_node_does_as_the_scenario_says(
+    path: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    scenario = scenario_for(path, "simulated")
+    async with simulated.node(tmp_path, scenario) as node:
+        await ground.play(scenario, node)
 
 
 def test_there_are_scenarios() -> None:

@@ -27,13 +27,15 @@ class Driver(enum.Enum):
 class ContainerSpec:
     """A container of a pod's manifest. CPU in thousandths, None where the manifest does not say.
 
-    `cpus` is what kubelet's static CPU manager adds, "" without it.
+    `cpus` is what kubelet's static CPU manager adds, "" without it; `quota` false: kubelet runs with
+    `cpuCFSQuota: false`.
     """
 
     name: str
     limit: int | None = None
     request: int | None = None
     cpus: str = ""
+    quota: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +119,7 @@ def cpu_message(spec: ContainerSpec) -> nri_pb2.LinuxCPU:
     asked = spec.limit if spec.request is None else spec.request
     cpu.shares.value = min(max(2, (asked or 0) * 1024 // 1000), _MAX_SHARES)
     cpu.period.value = _PERIOD
-    if spec.limit:
+    if spec.limit and spec.quota:
         cpu.quota.value = max(spec.limit * _PERIOD // 1000, _MIN_QUOTA)
     return cpu
 

@@ -104,16 +104,24 @@ async def _act(step: model.Step, ground: Ground) -> None:  # noqa: C901  one lin
     elif step.update is not None:
         await ground.update(step.update.container, step.update.quota)
     elif step.agent is not None:
-        await ground.stop_agent(kill=step.agent == "kill")
-        for inner in step.while_down:
-            await _act(inner, ground)
-        await ground.start_agent()
+        await _cycle_agent(step, ground)
     elif step.runtime is not None:
         await ground.restart_runtime()
     elif step.offline is not None:
         await ground.switch(step.offline, online=False)
     elif step.online is not None:
         await ground.switch(step.online, online=True)
+
+
+async def _cycle_agent(step: model.Step, ground: Ground) -> None:
+    await ground.stop_agent(kill=step.agent == "kill")
+    for key, down in step.expect_down.items():
+        seen = await ground.seen(key)
+        assert seen.cpus == down.cpus, f"{key} while the agent is down: {seen}"
+        assert down.mems in (None, seen.mems), f"{key} while the agent is down: {seen}"
+    for inner in step.while_down:
+        await _act(inner, ground)
+    await ground.start_agent()
 
 
 async def _check(step: model.Step, ground: Ground, where: str) -> None:

@@ -27,12 +27,14 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class Container(_Strict, frozen=True, kw_only=True):
     """CPUs as in a manifest's `resources`, in whole CPUs or fractions; None where it does not say.
 
-    `later`: not with the pod, but when a step creates it, as an init container's successor is.
+    `later`: not with the pod, but when a step creates it, as an init container's successor is. `quota`
+    false: kubelet sets no CFS quota (`cpuCFSQuota: false`).
     """
 
     limit: float | None = None
     request: float | None = None
     later: bool = False
+    quota: bool = True
 
 
 class Pod(_Strict, frozen=True, kw_only=True):
@@ -77,6 +79,13 @@ class Expected(_Strict, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+class Down(_Strict, frozen=True, kw_only=True):
+    """A container's files while there is no agent to ask."""
+
+    cpus: str
+    mems: str | None = None
+
+
 class Drift(_Strict, frozen=True, kw_only=True):
     """What status counts since the agent's last start."""
 
@@ -88,7 +97,8 @@ class Step(_Strict, frozen=True, kw_only=True):
     """One action, and what is expected after it. `refused` is a part of the sentence that refuses it.
 
     `create` makes another attempt of a container of a pod that was run before; `exit` lets one end by
-    itself; `agent` and `runtime` end and start again; `offline` and `online` switch CPUs.
+    itself; `agent` and `runtime` end and start again; `offline` and `online` switch CPUs. Between the
+    agent's end and its start `expect_down` is checked, then `while_down` is done.
     """
 
     run: Pod | None = None
@@ -103,6 +113,7 @@ class Step(_Strict, frozen=True, kw_only=True):
     offline: str | None = None
     online: str | None = None
     while_down: tuple[Step, ...] = ()
+    expect_down: dict[Key, Down] = {}
     refused: str | None = None
     expect: dict[Key, Expected] = {}
     pools: dict[Literal["shared", "exclusive", "reserved", "offline"], str] = {}
@@ -111,8 +122,8 @@ class Step(_Strict, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if sum(getattr(self, name) is not None for name in ACTIONS) != 1:
             raise ValueError(f"a step has exactly one of {', '.join(ACTIONS)}")
-        if self.while_down and self.agent is None:
-            raise ValueError("while_down goes with agent")
+        if (self.while_down or self.expect_down) and self.agent is None:
+            raise ValueError("while_down and expect_down go with agent")
 
 
 ACTIONS = (

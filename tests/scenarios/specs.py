@@ -23,7 +23,10 @@ def pod(pod_: model.Pod) -> runtime_pods.PodSpec:
 def container(name: str, container_: model.Container) -> runtime_pods.ContainerSpec:
     """A container, in thousandths of a CPU."""
     return runtime_pods.ContainerSpec(
-        name=name, limit=_milli(container_.limit), request=_milli(container_.request)
+        name=name,
+        limit=_milli(container_.limit),
+        request=_milli(container_.request),
+        quota=container_.quota,
     )
 
 

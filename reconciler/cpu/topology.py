@@ -68,6 +68,7 @@ class Topology:
     and of lowest CPUs. A last-level cache that spans several nodes counts as one in each of them, so that a
     node is made of whole caches. Without cache information the CPUs of a node count as one cache. `offline`
     CPUs are present and not online; `isolated` ones were set apart at boot and may be offline too.
+    `llc_cores` are the cores of each cache, in the order of `llcs`.
     """
 
     online: CpuSet
@@ -77,11 +78,14 @@ class Topology:
     llcs: tuple[CpuSet, ...]
     cores: tuple[CpuSet, ...]
     sockets: tuple[CpuSet, ...]
+    llc_cores: tuple[tuple[CpuSet, ...], ...] = field(init=False, repr=False, compare=False)
     _core_of: Mapping[int, CpuSet] = field(init=False, repr=False, compare=False)
     _memory: tuple[tuple[CpuSet, int], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_core_of", {cpu: core for core in self.cores for cpu in core})
+        by_llc = tuple(tuple(dict.fromkeys(self._core_of[cpu] for cpu in llc)) for llc in self.llcs)
+        object.__setattr__(self, "llc_cores", by_llc)
         memory = tuple((node.cpus, 1 << _nearest_memory(node, self.nodes)) for node in self.nodes)
         object.__setattr__(self, "_memory", memory)
 

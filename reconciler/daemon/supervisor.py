@@ -9,10 +9,11 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from reconciler import errors, report
+from reconciler.cpu.idset import CpuSet
 from reconciler.daemon import (
     agent,
     api,
@@ -25,7 +26,7 @@ from reconciler.daemon import (
     walk,
     watching,
 )
-from reconciler.host import cgroupfs, inotify
+from reconciler.host import cgroupfs, inotify, processes
 from reconciler.policy import state
 from reconciler.runtime.nri import dial, instance, plugin
 
@@ -83,7 +84,7 @@ def _assemble(
         state.terms(in_force.topology, in_force.config), in_force.config, watched, tell, dry=chosen.dry
     )
     its_passes = passes.Passes(
-        walk.Walker(tree, book, tell, dry=chosen.dry),
+        walk.Walker(tree, book, tell, dry=chosen.dry, follow=_follow(chosen, tell)),
         lambda: its_agent.state,
         failed=lambda error: tell.failed("pass", error),
     )
@@ -92,6 +93,18 @@ def _assemble(
     watched.listen(loop, its_agent)
     stack.callback(watched.close, loop)
     return its_agent, its_passes, book
+
+
+def _follow(chosen: options.Options, tell: telling.Teller) -> Callable[[CpuSet], None]:
+    """How the agent itself stays off exclusive CPUs: by the affinity of its threads."""
+
+    def confine(pool: CpuSet) -> None:
+        try:
+            processes.confine_self(pool)
+        except errors.ReconcilerError as error:
+            tell.complain(error)
+
+    return (lambda _: None) if chosen.simulated else confine
 
 
 def _watcher(root: str, tell: telling.Teller) -> inotify.Watcher | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from reconciler import diff, events, observed, plan, report
+from reconciler.cpu.idset import CpuSet
 from reconciler.daemon import executor, gate
 from reconciler.host import cgroupfs
 from reconciler.policy import desired, state
@@ -65,20 +66,24 @@ class Tell(Protocol):
 class Walker:
     """Makes passes, one at a time."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what a pass works on, and how
         self,
         tree: cgroupfs.Cgroupfs,
         book: report.Book,
         tell: Tell,
         *,
         dry: bool = False,
+        follow: Callable[[CpuSet], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """With `dry`, nothing is ever written. `clock` gives monotonic seconds."""
+        """With `dry`, nothing is ever written. `follow` is told of each shared pool that a pass has put in
+        force. `clock` gives monotonic seconds."""
         self._tree = tree
         self._book = book
         self._tell = tell
         self._dry = dry
+        self._follow = follow
+        self._followed = CpuSet()
         self._clock = clock
         self._passes = 0
         self._planned: plan.Plan = ()
@@ -119,6 +124,9 @@ class Walker:
             retry_in=self._book.retry_in(),
         )
         self._tell.passed(now, done)
+        if now.pool != self._followed:
+            self._followed = now.pool
+            self._follow(now.pool)
         return done
 
     def look(

@@ -107,13 +107,6 @@ class Cgroupfs:
         for path in list(self._open):
             self.forget(path)
 
-    def inode(self, path: str) -> int | None:
-        """The inode of the cgroup's directory, which no other cgroup of the mount has; None without one."""
-        try:
-            return os.fstat(self._directory(path).descriptor).st_ino
-        except OSError:
-            return None
-
     def _look(self, path: str) -> observed.Look:
         directory = self._directory(path)
         links = os.fstat(directory.descriptor).st_nlink

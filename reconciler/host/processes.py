@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import psutil
 
 from reconciler import errors
@@ -26,18 +24,3 @@ def confine_self(cpus: CpuSet) -> None:
             number = error.errno if isinstance(error, OSError) else None
             path = f"/proc/self/task/{thread.id}"
             raise errors.HostFileError(path, "set the affinity of", number or 0, str(error)) from error
-
-
-def own_cgroup_inode() -> int | None:
-    """The inode of this process's cgroup where it is the root of a cgroup namespace of its own, else None.
-
-    A container runtime makes such a namespace, and mounts it at /sys/fs/cgroup; seen from the host's mount
-    the same cgroup has the same inode.
-    """
-    try:
-        with open("/proc/self/cgroup", encoding="ascii", errors="replace") as file:
-            if "0::/\n" not in file.readlines():
-                return None
-        return os.stat("/sys/fs/cgroup").st_ino
-    except OSError:
-        return None

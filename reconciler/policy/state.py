@@ -162,9 +162,7 @@ def claim_key(pod: events.Pod, container: events.Container, kind: intent.Kind) -
     return ClaimKey(pod.uid, container.name if kind is intent.Kind.INTEGER else "")
 
 
-def claim_of(
-    ledger: Ledger, pod: events.Pod, container: events.Container, kind: intent.Kind
-) -> Claim | None:
+def claim_of(ledger: Ledger, pod: events.Pod, container: events.Container, kind: intent.Kind) -> Claim | None:
     """The claim that a container of this class runs on; None where it is entitled to none or has none."""
     if kind in (intent.Kind.SHARED, intent.Kind.UNMANAGED):
         return None

@@ -1,0 +1,79 @@
+"""What the kernel says: cpuset files of cgroups, and on which CPUs their threads may run."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+from dataclasses import dataclass
+
+from reconciler.cpu.idset import CpuSet
+from tests.e2e import kubelet
+
+KUBEPODS = kubelet.ROOT / "kubepods.slice"
+
+
+@dataclass(frozen=True, slots=True)
+class Cgroup:
+    """One cgroup directory. Files read without the end of line; FileNotFoundError once it is gone."""
+
+    path: pathlib.Path
+
+    def read(self, file: str) -> str:
+        """The text of a file."""
+        return (self.path / file).read_text().strip()
+
+    @property
+    def cpus(self) -> str:
+        """`cpuset.cpus`."""
+        return self.read("cpuset.cpus")
+
+    @property
+    def effective(self) -> str:
+        """`cpuset.cpus.effective`."""
+        return self.read("cpuset.cpus.effective")
+
+    @property
+    def mems(self) -> str:
+        """`cpuset.mems`."""
+        return self.read("cpuset.mems")
+
+    def write_as_shell(self, file: str, text: str) -> None:
+        """Write as somebody at a prompt would: another process, another program."""
+        subprocess.run(["/bin/sh", "-c", f"printf %s '{text}\n' > {self.path / file}"], check=True)
+
+    def pids(self) -> list[int]:
+        """The processes in it and below."""
+        found: list[int] = []
+        for procs in self.path.rglob("cgroup.procs"):
+            found += [int(line) for line in procs.read_text().split()]
+        return found
+
+    def allowed(self) -> set[str]:
+        """`Cpus_allowed_list` of every thread of its processes."""
+        found = set()
+        for pid in self.pids():
+            for status in pathlib.Path(f"/proc/{pid}/task").glob("*/status"):
+                lines = status.read_text().splitlines()
+                found |= {line.split()[1] for line in lines if line.startswith("Cpus_allowed_list:")}
+        return found
+
+
+def cpus(text: str) -> CpuSet:
+    """A kernel list as a set."""
+    return CpuSet.parse(text, what="cpuset")
+
+
+def scopes() -> dict[str, str]:
+    """`cpuset.cpus` of every container of the node, pause containers included, by the scope's name."""
+    found = {}
+    for file in KUBEPODS.glob("**/cri-containerd-*.scope/cpuset.cpus"):
+        try:
+            found[file.parent.name] = file.read_text().strip()
+        except OSError:  # it ended between the listing and the read
+            continue
+    return found
+
+
+def scope(container: str) -> str:
+    """The name of a container's scope."""
+    return f"cri-containerd-{container}.scope"

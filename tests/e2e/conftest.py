@@ -1,0 +1,48 @@
+"""Fixtures of the tests on a real node. Refuses to run elsewhere: these tests write to the node's cgroups."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pathlib
+import shutil
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.e2e import agent as agents
+from tests.e2e import kubelet, node
+
+# Up to Python 3.13, pytest-asyncio asks for the current event loop before the first test, and so makes one
+# that nobody closes; where it is known that there is none, none is made.
+asyncio.set_event_loop(None)
+
+
+def pytest_configure() -> None:
+    """Raises UsageError off the node."""
+    if "RESULTS" not in os.environ or not pathlib.Path("/opt/payload/tests").is_dir():
+        raise pytest.UsageError("tests/e2e runs inside the emulated node only: make e2e")
+
+
+@pytest.fixture
+async def machine(request: pytest.FixtureRequest) -> AsyncIterator[node.Node]:
+    """The node without an agent; its pods are deleted afterwards."""
+    kubelet.start()
+    async with node.Node() as it:
+        yield it
+
+
+@pytest.fixture
+async def agent(request: pytest.FixtureRequest, machine: node.Node) -> AsyncIterator[agents.Agent]:
+    """A fresh agent, connected and converged. Its log goes to the results."""
+    it = agents.Agent()
+    it.forget()
+    await it.start()
+    try:
+        yield it
+    finally:
+        await machine.clear()
+        it.stop()
+        target = pathlib.Path(os.environ["RESULTS"]) / "agent"
+        target.mkdir(exist_ok=True)
+        shutil.copy(it.log, target / f"{request.node.name.replace('/', '_')[:120]}.jsonl")

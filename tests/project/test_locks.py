@@ -1,0 +1,70 @@
+"""The locked requirements are complete, hashed, free of addresses, and what pyproject.toml asks for."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import tomllib
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LOCKS = sorted((ROOT / "hack" / "requirements").glob("*.txt"))
+PIN = re.compile(r"^([a-z0-9.-]+)==([^ ;]+)")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def _pins(lock: str) -> dict[str, str]:
+    text = (ROOT / "hack" / "requirements" / lock).read_text()
+    found = (PIN.match(line) for line in text.splitlines())
+    return {match[1]: match[2] for match in found if match is not None}
+
+
+def _group(name: str) -> list[Requirement]:
+    wanted = []
+    for entry in PROJECT["dependency-groups"][name]:
+        if isinstance(entry, dict):
+            wanted += _group(entry["include-group"])
+        else:
+            wanted.append(Requirement(entry))
+    return wanted
+
+
+def _of_the_agent() -> list[Requirement]:
+    return [Requirement(text) for text in PROJECT["project"]["dependencies"]]
+
+
+WANTED = {
+    "node.txt": [*_of_the_agent(), *_group("e2e")],
+    "agent.txt": [
+        *_of_the_agent(),
+        *map(Requirement, PROJECT["project"]["optional-dependencies"]["cli"]),
+        *_group("build"),
+    ],
+    "checks.txt": [*_of_the_agent(), *_group("build"), *_group("lint")],
+}
+
+
+@pytest.mark.parametrize("lock", WANTED)
+def test_a_lock_has_what_is_asked_for_in_a_version_that_is_asked_for(lock: str) -> None:
+    pins = _pins(lock)
+    wrong = [
+        str(wanted)
+        for wanted in WANTED[lock]
+        if not wanted.specifier.contains(pins.get(canonicalize_name(wanted.name), "0"))
+    ]
+    assert wrong == []
+
+
+def test_locks_agree_with_each_other() -> None:
+    checks = _pins("checks.txt")
+    assert {**checks, **_pins("agent.txt"), **_pins("node.txt")} == checks
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: str(path.name))
+def test_a_lock_hashes_every_pin_and_names_no_address(lock: pathlib.Path) -> None:
+    entries = re.split(r"\n(?=\S)", lock.read_text().strip())
+    assert [entry for entry in entries if PIN.match(entry) is None or "--hash=sha256:" not in entry] == []
+    assert "://" not in lock.read_text()

@@ -1,0 +1,67 @@
+"""The disk with what is tested: package, tests and their dependencies, made anew each run. I/O.
+
+Dependencies are the locked wheels for the guest's Python, fetched once and kept beside the images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+
+import image  # noqa: TC002  beside this module, not a third party's
+import trouble
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LOCK = ROOT / "hack/requirements/node.txt"
+PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "any")
+PARTS = ("reconciler", "tests", "fixtures", "hack", "pyproject.toml")
+
+
+def site(image_: image.Image, cache: pathlib.Path) -> pathlib.Path:
+    """A folder with the dependencies for the guest's Python. Raises TroubleError."""
+    digest = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]
+    folder = cache / f"site-{image_.python}-{digest}"
+    if not folder.exists():
+        with tempfile.TemporaryDirectory(prefix="site-", dir=cache) as scratch:
+            made = pathlib.Path(scratch, "site")
+            command = [
+                *(sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--quiet"),
+                *("--target", str(made), "--no-compile", "--no-deps", "--require-hashes"),
+                *("--only-binary=:all:", "--implementation", "cp", "--python-version", image_.python),
+                *(f"--platform={name}" for name in PLATFORMS),
+                *("--requirement", str(LOCK)),
+            ]
+            if subprocess.run(command, check=False).returncode != 0:
+                raise trouble.TroubleError(f"the wheels for Python {image_.python} could not be fetched")
+            made.rename(folder)
+    return folder
+
+
+def disk(target: pathlib.Path, image_: image.Image, site_: pathlib.Path, pytest: Sequence[str]) -> None:
+    """Write the disk image; `pytest` are the arguments that pytest is given in the guest.
+
+    Everything is compiled by the guest's Python on the host: in the emulator that takes half a minute.
+    """
+    tree = image_.root / "opt/payload"
+    shutil.rmtree(tree, ignore_errors=True)
+    ignore = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
+    shutil.copytree(site_, tree / "site", ignore=ignore)
+    for name in PARTS:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, tree / name, ignore=ignore)
+        else:
+            shutil.copy(ROOT / name, tree / name)
+    (tree / "pytest.json").write_text(json.dumps(list(pytest)))
+    log = target.with_suffix(".log")
+    # unchecked-hash: the disk is read-only in the guest, and its times are the copy's.
+    compileall = ["python3", "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash", "/opt/payload"]
+    trouble.call(["chroot", str(image_.root), *compileall], log=log)
+    target.unlink(missing_ok=True)
+    options = ["-q", "-t", "ext4", "-O", "^has_journal", "-L", "payload", "-d", str(tree)]
+    trouble.call(["mke2fs", *options, str(target), "192M"], log=log)

@@ -6,8 +6,6 @@ ledger that it was given stays as it was. PRD 1, 2 and 4.
 
 from __future__ import annotations
 
-import dataclasses
-
 from reconciler import errors, events, intent
 from reconciler.cpu.idset import CpuSet
 from reconciler.policy import placement, state
@@ -101,18 +99,19 @@ def _grant_integer(
     held = now.ledger.claims.get(key)
     if held is not None and len(held.cpus) == what.count:
         return now.ledger
-    without = dataclasses.replace(now, ledger=now.ledger.without_claim(key))
-    lent = _lendable(without, pod)
-    for lendable in (CpuSet(), lent):
-        free = _free(without, what) | lendable & _usable(without, what)
+    without = state.State(terms=now.terms, inventory=now.inventory, ledger=now.ledger.without_claim(key))
+    usable = _usable(now, what)
+    free = usable - without.ledger.exclusive - without.ledger.pinned
+    chosen = placement.choose(now.terms.topology, free, what.count)
+    if chosen is None:
+        free |= _lendable(without, pod) & usable
         chosen = placement.choose(now.terms.topology, free, what.count)
-        if chosen is None:
-            continue
-        if not _leaves_pool(without, chosen):
-            raise errors.Refused(f"{what.count} exclusive CPUs would {_starve(without, chosen)}")
-        ledger = _give_back(without.ledger, pod, chosen)
-        return ledger.with_claim(_integer_claim(pod, container, chosen))
-    raise errors.Refused(_too_few(without, what))
+    if chosen is None:
+        raise errors.Refused(_too_few(without, what))
+    if not _leaves_pool(without, chosen):
+        raise errors.Refused(f"{what.count} exclusive CPUs would {_starve(without, chosen)}")
+    ledger = _give_back(without.ledger, pod, chosen)
+    return ledger.with_claim(_integer_claim(pod, container, chosen))
 
 
 def _integer_claim(pod: events.Pod, container: events.Container, cpus: CpuSet) -> state.Claim:
@@ -154,6 +153,8 @@ def _integer_claims(ledger: state.Ledger, pod: events.Pod) -> list[state.Claim]:
 
 def _give_back(ledger: state.Ledger, pod: events.Pod, chosen: CpuSet) -> state.Ledger:
     """The ledger in which exited containers of the pod no longer hold anything of `chosen`."""
+    if chosen.isdisjoint(ledger.exclusive):
+        return ledger
     for claim in _integer_claims(ledger, pod):
         if not claim.cpus.isdisjoint(chosen):
             ledger = ledger.without_claim(claim.key)

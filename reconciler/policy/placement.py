@@ -36,6 +36,7 @@ class _Machine:
         self._nodes = [node.cpus.bits for node in topology.nodes]
         self._llcs = [llc.bits for llc in topology.llcs]
         self._cores = topology.llc_cores
+        self._core_of = topology.siblings
 
     def candidates(self, count: int) -> Iterator[int]:
         """Choices of `count` free CPUs on as few caches and nodes as can be had. At least one."""
@@ -54,16 +55,21 @@ class _Machine:
         return (
             sum(1 for node in self._nodes if node & chosen),
             len(touched),
-            sum(self._breaks(core.bits, chosen) for index in touched for core in self._cores[index]),
+            self._broken(chosen),
             chosen & 1,
             sum((self._llcs[index] & self._free).bit_count() for index in touched),
             chosen,
         )
 
-    def _breaks(self, core: int, chosen: int) -> bool:
-        """Whether a wholly free core is used in part."""
-        used = core & chosen
-        return used not in (0, core) and core & self._free == core
+    def _broken(self, chosen: int) -> int:
+        """How many wholly free cores are used in part."""
+        broken = 0
+        rest = chosen
+        while rest:
+            core = self._core_of((rest & -rest).bit_length() - 1).bits
+            broken += core & ~chosen != 0 and core & self._free == core
+            rest &= ~core
+        return broken
 
     def _fullest_nodes(self, count: int) -> int:
         """The nodes with most free CPUs, together: the fewest that hold `count`."""

@@ -99,8 +99,12 @@ class Ledger:
             exclusive |= claim.cpus
         else:
             pinned |= claim.cpus
-        return dataclasses.replace(
-            self, claims=self.claims.insert(claim.key, claim), exclusive=exclusive, pinned=pinned
+        return Ledger(
+            intents=self.intents,
+            claims=self.claims.insert(claim.key, claim),
+            unsatisfied=self.unsatisfied,
+            exclusive=exclusive,
+            pinned=pinned,
         )
 
     def without_claim(self, key: ClaimKey) -> Ledger:

@@ -29,9 +29,11 @@ _MAX_NAME = 255
 _MAX_PATH = 4095
 
 
+@functools.lru_cache(maxsize=4096)
 def directory(cgroups_path: str) -> str:
     """The directory of a container or sandbox whose OCI `linux.cgroupsPath` is `cgroups_path`.
 
+    Cached, as the rest here: every event of a pod's life tells the same texts again.
     Raises Malformed for what neither driver can have made; an empty text is for the caller to look at.
     """
     if cgroups_path.startswith("/"):
@@ -78,6 +80,7 @@ def expand_slice(name: str) -> str:
     return path + name
 
 
+@functools.lru_cache(maxsize=1024)
 def qos(cgroup_parent: str) -> events.Qos:
     """The QoS class of the pod whose `cgroup_parent` is given, by its place under the kubepods root.
 

@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import reconciler
 from reconciler import errors
@@ -69,8 +70,16 @@ def _code(error: BaseException) -> int:
             return 1
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, and leaves the list of options to `--help`."""
+
+    def error(self, message: str) -> NoReturn:
+        """As `ArgumentParser.error`."""
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def _parse(given: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog=PROGRAM, description=reconciler.__doc__, allow_abbrev=False)
+    parser = _Parser(prog=PROGRAM, description=reconciler.__doc__, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"%(prog)s {reconciler.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     wanted = next((argument for argument in given if argument in _COMMANDS), None)

@@ -109,6 +109,12 @@ class Agent:
             await asyncio.sleep(0.1)
         raise AssertionError(f"no {event} with {fields} in {_PATIENCE:g} s; log ends: {self.tail()}")
 
+    def keep_log(self, name: str) -> None:
+        """Lay its log among the results of the run."""
+        folder = pathlib.Path(os.environ["RESULTS"]) / "agent"
+        folder.mkdir(exist_ok=True)
+        shutil.copy(self.log, folder / f"{name.replace('/', '_')[:120]}.jsonl")
+
     def tail(self) -> str:
         """The end of its log."""
         return "\n".join(self.log.read_text().splitlines()[-12:])

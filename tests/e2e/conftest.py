@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import pathlib
-import shutil
 from collections.abc import AsyncIterator
 
 import pytest
@@ -25,7 +24,7 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture
-async def machine(request: pytest.FixtureRequest) -> AsyncIterator[node.Node]:
+async def machine() -> AsyncIterator[node.Node]:
     """The node without an agent; its pods are deleted afterwards."""
     kubelet.start()
     async with node.Node() as it:
@@ -43,6 +42,4 @@ async def agent(request: pytest.FixtureRequest, machine: node.Node) -> AsyncIter
     finally:
         await machine.clear()
         it.stop()
-        target = pathlib.Path(os.environ["RESULTS"]) / "agent"
-        target.mkdir(exist_ok=True)
-        shutil.copy(it.log, target / f"{request.node.name.replace('/', '_')[:120]}.jsonl")
+        it.keep_log(request.node.name)

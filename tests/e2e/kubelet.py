@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pathlib
-import subprocess
 import time
+
+from tests.e2e import systemd
 
 ROOT = pathlib.Path("/sys/fs/cgroup")
 QOS_SLICES = ("kubepods.slice", "kubepods-burstable.slice", "kubepods-besteffort.slice")
@@ -38,7 +39,7 @@ def make(name: str, shares: int = 2) -> None:
             *("CPUWeight", "t", str(weight)),
         ]
         signature = ["ssa(sv)a(sa(sv))", name, "replace", str(len(properties) // 3)]
-        _run("busctl", "call", *_SYSTEMD, "StartTransientUnit", *signature, *properties, "0")
+        systemd.run("busctl", "call", *_SYSTEMD, "StartTransientUnit", *signature, *properties, "0")
         _wait_for(path)
     for parent in reversed([ancestor for ancestor in path.parents if ancestor.is_relative_to(ROOT)]):
         switch_on(parent)
@@ -54,7 +55,7 @@ def switch_on(path: pathlib.Path, controllers: tuple[str, ...] = _CONTROLLERS) -
 
 def remove(name: str) -> None:
     """Stop a pod's slice."""
-    _run("systemctl", "stop", name)
+    systemd.systemctl("stop", name)
 
 
 def _wait_for(path: pathlib.Path) -> None:
@@ -62,8 +63,3 @@ def _wait_for(path: pathlib.Path) -> None:
     while not path.exists():
         assert time.monotonic() < until, f"systemd did not make {path}"
         time.sleep(0.02)
-
-
-def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"

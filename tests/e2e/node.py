@@ -125,6 +125,18 @@ class Node:
             await self.cri.remove_sandbox(pod.sandbox)
         kubelet.remove(pod.parent)
 
+    async def until_answered(self) -> None:
+        """Wait until the runtime answers, as after a restart."""
+        until = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                await self.cri.version()
+            except errors.ReconcilerError:
+                assert time.monotonic() < until, "the runtime does not answer"
+                await asyncio.sleep(0.2)
+            else:
+                return
+
     async def update(self, id_: str, **resources: object) -> None:
         """Have the runtime change a container's resources; what is left out stays."""
         await self.cri.update_resources(id_, cri.LinuxContainerResources(**resources))  # type: ignore[arg-type]
@@ -132,6 +144,15 @@ class Node:
     def cgroup(self, pod: Pod, id_: str) -> cgroups.Cgroup:
         """The cgroup of a container, or of the pause container by the sandbox's id."""
         return cgroups.Cgroup(kubelet.ROOT / cgroup_path.directory(_NAMING.path(pod.parent, id_)))
+
+    def cgroups(self) -> dict[str, cgroups.Cgroup]:
+        """The cgroup of everything that was run here and not deleted, by id; some may be gone."""
+        ids = {
+            id_: pod
+            for pod in self.pods.values()
+            for id_ in (pod.sandbox, *(id_ for attempts in pod.containers.values() for id_ in attempts))
+        }
+        return {id_: self.cgroup(pod, id_) for id_, pod in ids.items()}
 
     async def alive(self) -> set[str]:
         """The ids that the runtime says are alive: ready sandboxes, created and running containers."""

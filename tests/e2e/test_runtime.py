@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import pathlib
+
 from reconciler import events
 from reconciler.sim import runtime_pods
 from tests.e2e import node
+from tests.scenarios import model
 
 WHOLE = runtime_pods.ContainerSpec(name="main", limit=2000, request=2000)
+
+
+def test_the_node_is_the_machine_that_scenarios_are_written_for() -> None:
+    wanted = {path: text for path, text in model.machine("vm").items() if "/cache/" not in path}
+    assert {path: pathlib.Path("/", path).read_text() for path in wanted} == wanted
 
 
 async def test_a_guaranteed_pod_runs_directly_under_kubepods(machine: node.Node) -> None:

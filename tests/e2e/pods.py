@@ -1,0 +1,27 @@
+"""The pods that the tests run."""
+
+from __future__ import annotations
+
+import uuid
+
+from reconciler import events
+from reconciler.sim import runtime_pods
+
+SHARED = runtime_pods.ContainerSpec(name="main")
+WHOLE_TWO = runtime_pods.ContainerSpec(name="main", limit=2000, request=2000)
+LIST = "weka.io/cores-ids"
+
+
+def shared(name: str) -> runtime_pods.PodSpec:
+    """A burstable pod."""
+    return runtime_pods.PodSpec(name=name, uid=_uid(name))
+
+
+def guaranteed(name: str, cpus: str | None = None) -> runtime_pods.PodSpec:
+    """A guaranteed pod, annotated with a CPU list where one is given."""
+    annotations = {} if cpus is None else {LIST: cpus}
+    return runtime_pods.PodSpec(name=name, uid=_uid(name), qos=events.Qos.GUARANTEED, annotations=annotations)
+
+
+def _uid(name: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"default.{name}"))

@@ -1,0 +1,87 @@
+"""A workload whose first act is to write down every container's cpuset, and that goes on until its end.
+
+It runs in the exclusive container itself, on nothing but a static shell's own commands: no process of it runs
+before the first line, and none after the last.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from dataclasses import dataclass
+
+from reconciler.cpu.idset import CpuSet
+from tests.e2e import cgroups, kubelet, node
+
+_SCRIPT = """
+snapshot() {
+  for file in /host/kubepods.slice/*/*.scope/cpuset.cpus /host/kubepods.slice/*/*/*.scope/cpuset.cpus; do
+    list=; read -r list < "$file" && echo "$1 $file $list"
+  done
+}
+trap 'snapshot last; exit 0' TERM
+snapshot first
+while read -r key value; do
+  [ "$key" = Cpus_allowed_list: ] && echo "allowed - $value"
+done < /proc/self/status
+while :; do sleep 0.2; snapshot meanwhile; done
+"""
+_FOLDER = pathlib.Path("/run/witness")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One container's list at one moment: `first`, `meanwhile` or `last` in the witness's life."""
+
+    moment: str
+    scope: str
+    cpus: CpuSet
+
+
+@dataclass(frozen=True, slots=True)
+class Testimony:
+    """What a witness wrote."""
+
+    lines: tuple[Line, ...]
+    allowed: CpuSet
+
+    def of(self, container: str) -> set[CpuSet]:
+        """All lists that a container had."""
+        return {line.cpus for line in self.lines if line.scope == cgroups.scope(container)}
+
+    def intruders(self, container: str) -> list[Line]:
+        """Lines of others that hold a CPU of this container; an empty list holds every CPU."""
+        (own,) = self.of(container)
+        others = (line for line in self.lines if line.scope != cgroups.scope(container))
+        return [line for line in others if not line.cpus or line.cpus & own]
+
+    def seen(self, moment: str) -> set[str]:
+        """The scopes that were looked at in a moment."""
+        return {line.scope for line in self.lines if line.moment == moment}
+
+
+def command(name: str) -> list[str]:
+    """The workload's command line; its output goes to a file of the name."""
+    _FOLDER.mkdir(exist_ok=True)
+    (_FOLDER / name).write_text("")
+    return ["/bin/sh", "-c", f"exec >> /witness/{name} 2> /dev/null\n{_SCRIPT}"]
+
+
+def mounts() -> list[node.Mount]:
+    """What the workload needs of the host."""
+    return [
+        node.Mount(host=str(kubelet.ROOT), inside="/host", readonly=True),
+        node.Mount(host=str(_FOLDER), inside="/witness"),
+    ]
+
+
+def testimony(name: str) -> Testimony:
+    """What the workload of that name wrote."""
+    lines, allowed = [], CpuSet()
+    for text in (_FOLDER / name).read_text().splitlines():
+        moment, path, *rest = text.split(" ")
+        cpus = cgroups.cpus(rest[0]) if rest and rest[0] else CpuSet()
+        if moment == "allowed":
+            allowed = cpus
+        else:
+            lines.append(Line(moment, pathlib.Path(path).parent.name, cpus))
+    return Testimony(tuple(lines), allowed)

@@ -13,7 +13,7 @@ SHELL_SCRIPTS := .ci/run $(wildcard hack/*.sh hack/vm/*.sh)
 DEMO_ARGS ?=
 TEST_ARGS ?=
 E2E_ARGS ?=
-BENCH_ARGS ?= hook
+BENCH_ARGS ?= hook --cpus apart --gap 2 --rounds 5
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test lint e2e bench build lock protos clean

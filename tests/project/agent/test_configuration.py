@@ -16,7 +16,7 @@ from reconciler.cpu.idset import CpuSet
 from reconciler.daemon import renewal
 from reconciler.sim import machine
 
-# covers PRD-9.2, PRD-9.3
+# covers: PRD-9.2, PRD-9.3
 
 BAD = [
     pytest.param("minSharedCpu: 2", "unknown field `minSharedCpu`", id="unknown key"),

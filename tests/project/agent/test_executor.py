@@ -9,7 +9,7 @@ from reconciler.cpu.idset import CpuSet
 from reconciler.daemon import executor
 from tests.project.agent import tree
 
-# covers PRD-4.7
+# covers: PRD-4.7
 
 
 def write(name: str, text: str, phase: plan.Phase, *, needs: str = "", vacates: str = "") -> plan.Write:

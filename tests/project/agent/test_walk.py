@@ -10,7 +10,7 @@ from reconciler.cpu.idset import CpuSet
 from reconciler.daemon import walk
 from tests.project.agent import tree
 
-# covers PRD-4.3, PRD-7.6, PRD-10.5
+# covers: PRD-4.3, PRD-7.6, PRD-10.5
 
 
 def walker(node: tree.Machine, tell: tree.Listener, *, dry: bool = False) -> walk.Walker:

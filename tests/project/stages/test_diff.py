@@ -8,7 +8,7 @@ from reconciler import diff, events, observed
 from reconciler.cpu.idset import CpuSet, NodeSet
 from reconciler.policy import desired
 
-# covers PRD-4.6, PRD-7.4, PRD-7.5, PRD-7.9
+# covers: PRD-4.6, PRD-7.4, PRD-7.5, PRD-7.9
 
 ONLINE = CpuSet(range(8))
 ID = events.ContainerId("one")

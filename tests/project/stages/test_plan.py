@@ -11,7 +11,7 @@ from reconciler import diff, events, observed, plan
 from reconciler.cpu.idset import CpuSet, NodeSet
 from reconciler.policy import desired, state
 
-# covers PRD-4.2, PRD-4.6
+# covers: PRD-4.2, PRD-4.6
 
 ONLINE = CpuSet(range(8))
 NODES = NodeSet((0,))

@@ -6,7 +6,7 @@ from reconciler import diff, errors, events, observed, plan, report
 from reconciler.cpu.idset import CpuSet, NodeSet
 from reconciler.policy import desired
 
-# covers PRD-7.2, PRD-7.3, PRD-7.4, PRD-7.5, PRD-7.7, PRD-7.8
+# covers: PRD-7.2, PRD-7.3, PRD-7.4, PRD-7.5, PRD-7.7, PRD-7.8
 
 ONLINE = CpuSet(range(8))
 ID = events.ContainerId("one")

@@ -59,7 +59,7 @@ def run(given: argparse.Namespace) -> int:
 
 async def _perform(given: argparse.Namespace, shown_on: display.Display) -> None:
     with _cancelled_by_signals():
-        await play.perform(shown_on, speed=given.speed, interactive=given.interactive)
+        await play.perform(shown_on, play.Manner(speed=given.speed, interactive=given.interactive))
 
 
 @contextlib.contextmanager

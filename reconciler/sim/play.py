@@ -10,6 +10,7 @@ import contextlib
 import shlex
 import tempfile
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 
 from reconciler.sim import agent, display, node, screen, script, stage, verdict, wording
 
@@ -17,31 +18,39 @@ _LONGEST_FOLDER = 80
 """Bytes; the path of a unix socket has at most 107 (unix(7))."""
 
 
-async def perform(
-    shown_on: display.Display,
-    *,
-    speed: float = 1.0,
-    interactive: bool = False,
-    patience: float = stage.PATIENCE,
-    command: Sequence[str] = agent.COMMAND,
-) -> None:
-    """Play the script and judge its end; with `interactive`, go on until cancelled.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How to perform. `speed` divides the pauses for reading; `interactive` goes on after the script until
+    cancelled. The agent, started by `command`, has `start_within` seconds to connect, and `patience` seconds
+    for whatever must follow from an event."""
+
+    speed: float = 1.0
+    interactive: bool = False
+    command: Sequence[str] = agent.COMMAND
+    start_within: float = stage.PATIENCE
+    patience: float = stage.PATIENCE
+
+
+async def perform(shown_on: display.Display, manner: Manner) -> None:
+    """Play the script and judge its end.
 
     Raises UnexpectedError where anything is not as it should be, and AgentError where the agent ends early.
     """
-    on = stage.Stage(shown_on, speed=speed, patience=patience)
+    on = stage.Stage(shown_on, speed=manner.speed)
     with tempfile.TemporaryDirectory(
         prefix="cpuset-demo-", dir=_parent(), ignore_cleanup_errors=True
     ) as folder:
         shown_on.say(_opening(shown_on.width))
-        async with node.SimulatedNode(folder, on.on_record, command) as its_node:
+        async with node.SimulatedNode(folder, on.on_record, manner.command) as its_node:
             on.enter(its_node)
+            on.patience = manner.start_within
             await on.until(lambda: "" if its_node.runtime.plugins.active else "the agent has not connected")
+            on.patience = manner.patience
             async with _watched(on):
                 await script.play(on)
                 await on.end()
                 await _judge(on)
-                if interactive:
+                if manner.interactive:
                     with contextlib.suppress(asyncio.CancelledError):
                         await _go_on(on)
                 on.over = True

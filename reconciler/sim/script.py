@@ -128,10 +128,13 @@ async def runtime_restart(on: stage.Stage) -> None:
         "after a pause that spares a runtime in trouble.",
     )
     restarting = on.node.runtime
+    adopted = len(on.events("node.adopted"))
     await restarting.stop()
     await on.meddle({("batch/worker", _CPUS): "1"})
     await restarting.start()
-    await on.until(lambda: "" if restarting.plugins.active else "the agent has not connected again")
+    await on.until(
+        lambda: "" if len(on.events("node.adopted")) > adopted else "the agent has not connected again"
+    )
     await on.settle()
 
 

@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
 
-from reconciler import errors
+from reconciler import errors, inventory
 from reconciler.cpu.idset import CpuSet
 from reconciler.sim import audit, cast, display, frame, node, runtime_plugins, wording
 
@@ -31,8 +31,10 @@ class UnexpectedError(errors.ReconcilerError):
 class Stage:
     """One performance. `pool` and `own` are the cpusets that the script expects now."""
 
-    def __init__(self, shown_on: display.Display, *, speed: float, patience: float) -> None:
-        """`speed` divides the pauses for reading; `patience` is how many seconds a condition may take."""
+    def __init__(self, shown_on: display.Display, *, speed: float) -> None:
+        """`speed` divides the pauses for reading."""
+        self.patience = PATIENCE
+        """Seconds that a condition may take."""
         self.records: list[wording.Record] = []
         self.wrong: list[tuple[str, str]] = []
         """Every overwritten file, as (container's id, file)."""
@@ -43,7 +45,6 @@ class Stage:
         """Whether what the agent still says is its farewell."""
         self.display = shown_on
         self._speed = speed
-        self._patience = patience
         self._teller = wording.Teller(shown_on.width)
         self._steps = 0
         self._held = False
@@ -87,7 +88,7 @@ class Stage:
 
     async def arrive(self, member: cast.Member) -> None:
         """Run a pod with all its containers."""
-        await self.node.run_pod(member)
+        await self._run_sandbox(member)
         for container, name in zip(member.containers, member.names, strict=True):
             await self.node.run_container(member.pod.name, container)
             if member.letter:
@@ -98,7 +99,7 @@ class Stage:
 
     async def arrive_in_vain(self, member: cast.Member, sentence: str) -> None:
         """Run a pod whose container must be refused with this sentence; then remove it."""
-        await self.node.run_pod(member)
+        await self._run_sandbox(member)
         try:
             await self.node.run_container(member.pod.name, member.containers[0])
         except runtime_plugins.RequestFailedError as error:
@@ -107,19 +108,23 @@ class Stage:
             self.refused.append(member.names[0])
         else:
             raise UnexpectedError(f"{member.names[0]} was admitted and should have been refused")
+        await self.converged()
         await self.node.remove_pod(member.pod.name)
 
     async def leave(self, member: cast.Member) -> None:
         """Remove a pod."""
+        await self.converged()
         for name in member.names:
             self.audit.ended(name)
             self.own.pop(name, None)
         await self.node.remove_pod(member.pod.name)
 
     async def settle(self, *, pool: str | None = None) -> None:
-        """Wait until every file says what it should, with this shared pool from now on."""
+        """Wait until every file says what it should, with this shared pool from now on, and the agent says
+        that it has converged."""
         self.pool = self.pool if pool is None else pool
         await self.until(self.differences)
+        await self.converged()
         self.show()
 
     async def meddle(self, writes: Mapping[tuple[str, str], str]) -> None:
@@ -147,6 +152,17 @@ class Stage:
         """Let people read the last step."""
         await self.pause(_READ)
 
+    async def converged(self) -> dict[str, object]:
+        """The agent's status, once it says that all has converged."""
+        document: dict[str, object] = {}
+
+        async def ask() -> str:
+            document.update(await self.node.status())
+            return "" if document.get("converged") else "the agent does not say that it has converged"
+
+        await self.until_asked(ask)
+        return document
+
     async def until(self, left: Callable[[], str]) -> None:
         """Return once `left` says "" for nothing left. Raises UnexpectedError with what it says at last."""
 
@@ -158,11 +174,11 @@ class Stage:
     async def until_asked(self, left: Callable[[], Awaitable[str]]) -> None:
         """As `until`, for a condition that has to be asked for."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._patience
+        deadline = loop.time() + self.patience
         while missing := await left():
             self.node.agent.check()
             if loop.time() > deadline:
-                raise UnexpectedError(f"step {self._steps}: {missing} after {self._patience:g} s")
+                raise UnexpectedError(f"step {self._steps}: {missing} after {self.patience:g} s")
             await asyncio.sleep(_POLL)
 
     def rows(self) -> list[wording.Row]:
@@ -182,6 +198,15 @@ class Stage:
     def events(self, kind: str) -> list[wording.Record]:
         """The records of one kind so far."""
         return [record for record in self.records if record.get("event") == kind]
+
+    async def _run_sandbox(self, member: cast.Member) -> None:
+        """Run a pod's sandbox, and wait until its pause container is on the pool: the runtime starts that on
+        all CPUs, and tells of it only then."""
+        pause = f"{member.pod.name}/{inventory.PAUSE}"
+        self.audit.excused.add(pause)
+        await self.node.run_pod(member)
+        await self.until(self.differences)
+        self.audit.excused.discard(pause)
 
     def _expected(self, name: str) -> tuple[str, str]:
         return self.own.get(name, (self.pool, ""))

@@ -11,7 +11,7 @@ from reconciler.sim import script, stage, wording
 async def judge(on: stage.Stage) -> tuple[list[wording.Row], list[wording.Check]]:
     """Every container, and everything else that was watched. Raises UnexpectedError where the agent's status
     never says that it has converged, and Retryable where it does not answer."""
-    document = await _converged(on)
+    document = await on.converged()
     return on.rows(), [*_files(on), *_drifts(on, document), *_status(on, document)]
 
 
@@ -19,17 +19,6 @@ def failures(rows: list[wording.Row], checks: list[wording.Check]) -> list[str]:
     """What is wrong, as clauses; empty where all is as it should be."""
     wrong = [f"{row.name} has {row.found} instead of {row.expected}" for row in rows if not row.ok]
     return [*wrong, *(f"{check.what}: {check.seen}" for check in checks if not check.ok)]
-
-
-async def _converged(on: stage.Stage) -> Mapping[str, object]:
-    document: dict[str, object] = {}
-
-    async def ask() -> str:
-        document.update(await on.node.status())
-        return "" if document.get("converged") else "the agent's status does not say that it has converged"
-
-    await on.until_asked(ask)
-    return document
 
 
 def _files(on: stage.Stage) -> Iterator[wording.Check]:

@@ -137,12 +137,7 @@ def test_a_speed_that_cannot_be_is_refused(speed: str, capsys: pytest.CaptureFix
 async def test_an_agent_that_writes_nothing_fails_the_demo() -> None:
     shown = io.StringIO()
     with pytest.raises(stage.UnexpectedError, match=r"step 1: .* has \(all\) instead of 0-15"):
-        await play.perform(
-            display.Plain(shown),
-            speed=1000,
-            patience=1.0,
-            command=DRY,
-        )
+        await play.perform(display.Plain(shown), play.Manner(speed=1000, patience=1.0, command=DRY))
     assert "Everything is as it should be" not in shown.getvalue()
 
 
@@ -159,12 +154,12 @@ async def test_an_agent_that_writes_nothing_fails_the_demo() -> None:
 )
 async def test_an_agent_that_is_not_there_fails_the_demo(command: tuple[str, ...], sentence: str) -> None:
     with pytest.raises(agent.AgentError, match=sentence):
-        await play.perform(display.Plain(io.StringIO()), command=command)
+        await play.perform(display.Plain(io.StringIO()), play.Manner(command=command))
 
 
 async def test_an_agent_that_never_connects_fails_the_demo() -> None:
     with pytest.raises(stage.UnexpectedError, match=r"the agent has not connected after 0\.1 s"):
-        await play.perform(display.Plain(io.StringIO()), patience=0.1, command=SLEEPER)
+        await play.perform(display.Plain(io.StringIO()), play.Manner(start_within=0.1, command=SLEEPER))
 
 
 async def test_the_audit_sees_who_is_on_an_exclusive_cpu(folder: pathlib.Path) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 from collections.abc import Iterable
 
-from reconciler import errors, events, intent
+from reconciler import errors, events, intent, report
 from reconciler.config import schema
 from reconciler.cpu import topology as topologies
 from reconciler.daemon import passes, telling, watching
@@ -43,6 +43,7 @@ class Agent:
         self._dry = dry
         self._adopting: asyncio.Task[None] | None = None
         self._adopted = False
+        self._given_up: set[events.ContainerId] = set()
 
     def attach(self, its_passes: passes.Passes) -> None:
         """Make passes with these; once, before the first event."""
@@ -85,19 +86,34 @@ class Agent:
     async def _adopt(self) -> None:
         """Give every container that is new an intent, and a claim if it can have one."""
         me = asyncio.current_task()
+        pause = report.FIRST_RETRY_SECONDS
         try:
-            now = self.state
-            new = [id_ for id_ in now.inventory.containers if id_ not in now.ledger.intents]
-            looks = await self._passes.looks(now, new)
-            self._become(lifecycle.retry(lifecycle.adopt(self.state, looks)))
-            self._adopted = True
-            self._tell.adopted(self.state, new)
-            self._passes.everything()
-        except errors.ReconcilerError as error:
-            self._tell.failed("adoption", error)
+            while not await self._has_adopted():
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, report.LAST_RETRY_SECONDS)
         finally:
             if self._adopting is me:
                 self._adopting = None
+
+    async def _has_adopted(self) -> bool:
+        """One attempt. Until one succeeds nobody is placed: what runs may hold any CPU."""
+        now = self.state
+        new = [id_ for id_ in now.inventory.containers if id_ not in now.ledger.intents]
+        try:
+            looks = await self._passes.looks(now, new)
+            self._become(lifecycle.retry(lifecycle.adopt(self.state, looks)))
+        except Exception as error:  # noqa: BLE001  it must be tried again, whatever broke it off
+            self._tell.failed("adoption", error)
+            return False
+        self._adopted = True
+        self._tell.adopted(self.state, new)
+        self._passes.everything()
+        return True
+
+    async def _adoption(self) -> None:
+        """Return when no adoption is under way."""
+        while self._adopting is not None:
+            await asyncio.wait([self._adopting])
 
     def create(
         self, event: events.ContainerCreating
@@ -108,8 +124,9 @@ class Agent:
         return self._create(event)
 
     async def _create_later(self, event: events.ContainerCreating) -> handler.Adjustment:
-        while self._adopting is not None:
-            await asyncio.wait([self._adopting])
+        await self._adoption()
+        if self._has_given_up(event.container.id):
+            return _UNADJUSTED
         return self._create(event)
 
     def _create(self, event: events.ContainerCreating) -> handler.Adjustment:
@@ -144,18 +161,32 @@ class Agent:
         return asyncio.ensure_future(self._start(event))
 
     async def _start(self, event: events.ContainerStarting) -> None:
-        while self._adopting is not None:
-            await asyncio.wait([self._adopting])
-        self._absorb(event)
+        await self._adoption()
         id_ = event.container.id
+        if self._has_given_up(id_):
+            return
+        self._absorb(event)
         self._watch(self.state.inventory.containers[id_])
         verdict = await self._passes.gate(id_)
         if verdict and not self._dry:
             self._tell.held_up(self.state, id_, verdict)
             raise errors.Refused(verdict)
 
-    def update(self, event: events.ContainerUpdating) -> handler.Adjustment:
-        """As `Handler.update`: always the container's own cpuset, or the runtime would write a stale one."""
+    def update(
+        self, event: events.ContainerUpdating
+    ) -> handler.Adjustment | asyncio.Future[handler.Adjustment]:
+        """As `Handler.update`: always the container's own cpuset, or the runtime would write a stale one.
+
+        Which one that is shows only when what runs was looked at, so it waits for an adoption."""
+        if self._adopting is not None and not self._dry:
+            return asyncio.ensure_future(self._update_later(event))
+        return self._update(event)
+
+    async def _update_later(self, event: events.ContainerUpdating) -> handler.Adjustment:
+        await self._adoption()
+        return self._update(event)
+
+    def _update(self, event: events.ContainerUpdating) -> handler.Adjustment:
         self._absorb(event)
         placement = self._placement(event.container.id)
         if placement is None or self._dry:
@@ -191,6 +222,8 @@ class Agent:
     def guard(self, event: events.Event) -> handler.Adjustment | None:
         """As `Handler.guard`: an exclusive container is refused, unless `onGuard` is `admit`; a shared one
         gets the last known pool."""
+        if self._dry:
+            return None
         match event:
             case events.ContainerUpdating(container=container):
                 placement = self._placement(container.id)
@@ -203,7 +236,15 @@ class Agent:
                 return None
         if intent.decide(pod, container).kind is intent.Kind.SHARED or self._config.on_guard == "admit":
             return pool
+        if self._adopting is not None:
+            # Its hook still waits for the adoption, and must not place what the runtime has given up by then.
+            self._given_up.add(container.id)
         raise errors.Refused("the node's CPUs could not be made ready in time; it will be tried again")
+
+    def _has_given_up(self, id_: events.ContainerId) -> bool:
+        given_up = id_ in self._given_up
+        self._given_up.discard(id_)
+        return given_up
 
     def _absorb(self, event: events.Event) -> None:
         before = self.state

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shlex
+import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -101,9 +104,18 @@ def _opening(width: int) -> list[screen.Line]:
     return list(wording.paragraph(text, width))
 
 
+def _program() -> str:
+    """How the user can call this program too."""
+    called = sys.argv[0]
+    name = os.path.basename(called)
+    if shutil.which(name):
+        return name
+    return shlex.quote(called) if os.access(called, os.X_OK) else shlex.join(agent.COMMAND)
+
+
 def _invitation(its_node: node.SimulatedNode) -> list[screen.Line]:
     paths = its_node.paths
-    program = "cpuset-reconciler"
+    program = _program()
     by_hand = [
         f"echo 0-15 > {shlex.quote(its_node.link('web/nginx'))}/cpuset.cpus",
         f"echo 0 > {shlex.quote(its_node.link('upf/dataplane'))}/cpuset.cpus",

@@ -114,7 +114,7 @@ async def test_a_reader_that_has_seen_enough_leaves_nothing_behind(folder: pathl
 
 async def test_an_interactive_node_repairs_what_its_user_writes(folder: pathlib.Path) -> None:
     async with demo(folder, "--plain", "--interactive", "--speed", "1000") as process:
-        lines = await read_to(process, "      cpuset-reconciler topology")
+        lines = await read_to(process, " topology --host-root ")
         [command] = [line.strip() for line in lines if "echo 0-15 >" in line]
         shell = await asyncio.create_subprocess_shell(command)
         assert await shell.wait() == 0

@@ -104,23 +104,24 @@ def _move_holder(difference: Difference, sets: _Sets, leave: list[Write], admit:
     """
     want, has = difference.want.cpus, difference.look.outer
     files = difference.files
+    left = has.cpus - want
     if trespass := has.reach & (sets.claimed - want):
         target = has.cpus & want or sets.refuge
-        leave += _step(difference, target, trespass)
+        leave += _step(difference, target, (trespass | left) - target)
+        left = target - want
         if target == want:
             files = tuple(file for file in files if file.file != CPUS)
-    admit += _writes(difference, Phase.ADMIT, files, needs=want, vacates=has.cpus - want)
+    admit += _writes(difference, Phase.ADMIT, files, needs=want, vacates=left)
 
 
 def _move(difference: Difference, sets: _Sets, leave: list[Write], settle: list[Write]) -> None:
     """A container that shares its CPUs: off what others hold first, onto what others leave last."""
     want = difference.want.cpus
-    trespass = difference.look.outer.reach & sets.claimed
-    if trespass and want.isdisjoint(sets.occupied):
-        leave += _writes(difference, Phase.LEAVE, difference.files, vacates=trespass)
-        return
-    if trespass:
-        target = (difference.look.outer.reach & want) - sets.occupied or sets.refuge
+    if trespass := difference.look.outer.reach & sets.claimed:
+        target = want - sets.occupied or sets.refuge
+        if target == want:
+            leave += _writes(difference, Phase.LEAVE, difference.files, vacates=trespass)
+            return
         leave += _step(difference, target, trespass)
     settle += _writes(difference, Phase.SETTLE, difference.files, needs=want & sets.occupied)
 
@@ -145,7 +146,8 @@ def _writes(
             text=mismatch.want,
             phase=phase,
             needs=needs,
-            vacates=vacates,
+            # Memory frees no CPU, and an inner group has none that its outer one has not.
+            vacates=vacates if mismatch.file == CPUS else CpuSet(),
         )
         for mismatch in files
     ]

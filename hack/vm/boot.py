@@ -1,4 +1,4 @@
-"""Boots the node in QEMU, shows what the tests print, and brings their results back. I/O: a process.
+"""Boots a node in QEMU, shows what its tests print, and brings their results back. I/O: a process.
 
 The machine is what `fixtures/machines/vm.yaml` describes: 8 CPUs in 2 sockets, each with 2 cores of 2
 threads and a NUMA node of its own. Processors are emulated in software, in one thread: with more, guests
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import pathlib
 import subprocess
-import sys
 import tarfile
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import image  # noqa: TC002  beside this module, not a third party's
@@ -19,12 +20,26 @@ import trouble
 
 ATTEMPTS = 3
 """A boot that fails is tried twice more; a test that fails is not."""
-BOOT_SECONDS = 300
-"""From power-on to the first test; 40 to 60 is usual."""
+BOOT_SECONDS = 600
+"""From power-on to the first test. 40 to 100 are usual, more on a host that is busy with other things; a
+kernel that gives up ends the machine at once."""
 TEST_SECONDS = 2400
 _RESULTS_BYTES = 64 << 20
 _MEGABYTES_A_NODE = 1536
 _POLL_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One machine of `machines`; `say` is given lines to show, `stop` ends it early."""
+
+    image: image.Image
+    payload: pathlib.Path
+    folder: pathlib.Path
+    number: int
+    machines: int
+    say: Callable[[str], None]
+    stop: threading.Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,42 +52,46 @@ class Outcome:
     test_seconds: float
 
 
-def run(image_: image.Image, payload: pathlib.Path, folder: pathlib.Path) -> Outcome:
+def run(plan: Plan) -> Outcome:
     """Boot until the tests have begun, then wait for their end. Raises TroubleError if no boot works.
 
-    Leaves `console.log`, `pytest.txt` and the unpacked results in `folder`.
+    Leaves `console.log`, `pytest.txt` and the unpacked results in the plan's folder.
     """
     for attempt in range(ATTEMPTS):
-        machine = _Machine(image_, payload, folder)
+        machine = _Machine(plan)
         began = time.monotonic()
         try:
             if machine.wait_for_boot(began + BOOT_SECONDS):
                 up = time.monotonic()
-                print(f"booted in {up - began:.0f} s", flush=True)
+                plan.say(f"booted in {up - began:.0f} s")
                 machine.follow(up + TEST_SECONDS)
                 return Outcome(
-                    code=_results(folder),
+                    code=_results(plan.folder),
                     failed_boots=attempt,
                     boot_seconds=up - began,
                     test_seconds=time.monotonic() - up,
                 )
         finally:
             machine.end()
-        print(f"boot {attempt + 1} failed after {time.monotonic() - began:.0f} s; {_last_words(folder)}")
-    raise trouble.TroubleError(f"the node did not boot in {ATTEMPTS} attempts; see {folder}/console.log")
+        if plan.stop.is_set():
+            raise trouble.TroubleError("stopped while the node was booting")
+        seconds = time.monotonic() - began
+        plan.say(f"boot {attempt + 1} failed after {seconds:.0f} s; {_last_words(plan.folder)}")
+    raise trouble.TroubleError(f"the node did not boot in {ATTEMPTS} attempts; see {plan.folder}/console.log")
 
 
 class _Machine:
-    def __init__(self, image_: image.Image, payload: pathlib.Path, folder: pathlib.Path) -> None:
-        self._live = folder / "pytest.txt"
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._live = plan.folder / "pytest.txt"
         self._live.write_bytes(b"")
-        results = folder / "results.img"
-        with results.open("wb") as disk:
-            disk.truncate(_RESULTS_BYTES)
         self._shown = 0
-        command = _command(image_, payload, folder)
-        with (folder / "qemu.log").open("wb") as log:
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        with (plan.folder / "results.img").open("wb") as disk:
+            disk.truncate(_RESULTS_BYTES)
+        with (plan.folder / "qemu.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                _command(plan), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
 
     def wait_for_boot(self, until: float) -> bool:
         """Wait for the first output on the live port."""
@@ -82,7 +101,7 @@ class _Machine:
         return False
 
     def follow(self, until: float) -> None:
-        """Print what the tests print until the machine is off."""
+        """Show what the tests print until the machine is off."""
         while self._running(until):
             self._show()
         self._show()
@@ -99,18 +118,20 @@ class _Machine:
 
     def _running(self, until: float) -> bool:
         time.sleep(_POLL_SECONDS)
-        return self._process.poll() is None and time.monotonic() < until
+        return self._process.poll() is None and time.monotonic() < until and not self._plan.stop.is_set()
 
     def _show(self) -> None:
+        """Whole lines only: another machine may print between them."""
         with self._live.open("rb") as live:
             live.seek(self._shown)
             news = live.read()
+        news = news[: news.rfind(b"\n") + 1]
         self._shown += len(news)
-        sys.stdout.write(news.decode(errors="replace"))
-        sys.stdout.flush()
+        for line in news.decode(errors="replace").splitlines():
+            self._plan.say(line)
 
 
-def _command(image_: image.Image, payload: pathlib.Path, folder: pathlib.Path) -> list[str]:
+def _command(plan: Plan) -> list[str]:
     nodes = [
         option
         for node, cpus in enumerate(("0-3", "4-7"))
@@ -119,20 +140,20 @@ def _command(image_: image.Image, payload: pathlib.Path, folder: pathlib.Path) -
             *("-numa", f"node,nodeid={node},cpus={cpus},memdev=memory{node}"),
         )
     ]
+    # panic=-1 with -no-reboot ends QEMU at once where the guest's kernel gives up.
+    kernel = "root=/dev/vda rw console=ttyS0 quiet panic=-1 mitigations=off nowatchdog systemd.show_status=no"
     return [
         *(trouble.find("qemu-system-x86_64"), "-machine", "q35", "-accel", "tcg,thread=single"),
-        *("-cpu", "max", "-smp", "8,sockets=2,cores=2,threads=2"),
-        *("-m", f"{2 * _MEGABYTES_A_NODE}M", *nodes),
+        *("-cpu", "max", "-smp", "8,sockets=2,cores=2,threads=2", "-m", f"{2 * _MEGABYTES_A_NODE}M", *nodes),
         *("-nodefaults", "-display", "none", "-no-reboot", "-device", "virtio-rng-pci"),
-        *("-serial", f"file:{folder / 'console.log'}"),
-        *("-device", "virtio-serial-pci", "-chardev", f"file,id=live,path={folder / 'pytest.txt'}"),
+        *("-serial", f"file:{plan.folder / 'console.log'}"),
+        *("-device", "virtio-serial-pci", "-chardev", f"file,id=live,path={plan.folder / 'pytest.txt'}"),
         *("-device", "virtserialport,chardev=live,name=live"),
-        *_disk("root", image_.disk, "snapshot=on"),
-        *_disk("payload", payload, "readonly=on"),
-        *_disk("results", folder / "results.img", "cache=writethrough"),
-        *("-kernel", str(image_.kernel), "-initrd", str(image_.initrd)),
-        # panic=-1 with -no-reboot ends QEMU at once where the guest's kernel gives up.
-        *("-append", "root=/dev/vda rw console=ttyS0 quiet panic=-1 mitigations=off systemd.show_status=no"),
+        *_disk("root", plan.image.disk, "snapshot=on"),
+        *_disk("payload", plan.payload, "readonly=on"),
+        *_disk("results", plan.folder / "results.img", "cache=writethrough"),
+        *("-kernel", str(plan.image.kernel), "-initrd", str(plan.image.initrd)),
+        *("-append", f"{kernel} e2e.share={plan.number}/{plan.machines}"),
     ]
 
 
@@ -153,6 +174,7 @@ def _results(folder: pathlib.Path) -> int | None:
 
 
 def _last_words(folder: pathlib.Path) -> str:
-    lines = (folder / "console.log").read_text(errors="replace").split("\n")
+    console = folder / "console.log"
+    lines = console.read_text(errors="replace").split("\n") if console.exists() else []
     words = [line.strip() for line in lines if line.strip()]
     return f"the console ends with: {words[-1]}" if words else "the console is empty"

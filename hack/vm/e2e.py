@@ -1,6 +1,6 @@
 """Runs tests/e2e on a real node: builds a Debian machine, boots it in QEMU, runs pytest in it. I/O.
 
-Usage: e2e.py [--suite SUITE] [--cache DIR] [--keep] [-k EXPRESSION] [-- PYTEST-ARGUMENTS]
+Usage: e2e.py [--suite SUITE] [--cache DIR] [--machines N] [--keep] [-k EXPRESSION] [-- PYTEST-ARGUMENTS]
 
 Run as root on a Debian host. Exits with pytest's code, or 1 where the node could not be had. Nothing of the
 host is changed outside the cache.
@@ -15,12 +15,17 @@ import pathlib
 import shutil
 import signal
 import sys
+import threading
 import time
+from concurrent import futures
 
 import boot
 import image
 import payload
 import trouble
+
+NO_TESTS = 5
+"""pytest's exit code where no test was selected."""
 
 
 def main() -> None:
@@ -58,20 +63,55 @@ def _run(options: argparse.Namespace, passed_on: list[str], cache: pathlib.Path)
     pytest = [*(passed_on or ["-v", "--durations=10"]), *expression, "-p", "no:cacheprovider", "tests/e2e"]
     payload.disk(disk, made, payload.site(made, cache), pytest)
     print(f"payload for Python {made.python}, at {time.monotonic() - began:.0f} s", flush=True)
-    outcome = boot.run(made, disk, folder)
-    _close(outcome, folder, time.monotonic() - began)
+    outcomes = _boot(made, disk, folder, options.machines)
+    for number, outcome in enumerate(outcomes, 1):
+        _close(number, outcome)
+    print(f"all done in {time.monotonic() - began:.0f} s; logs in {folder}")
     if not options.keep:
-        for name in ("payload.img", "results.img"):
-            (folder / name).unlink(missing_ok=True)
-    return 1 if outcome.code is None else outcome.code
+        for disk in folder.rglob("*.img"):
+            disk.unlink()
+    return combined([outcome.code for outcome in outcomes])
 
 
-def _close(outcome: boot.Outcome, folder: pathlib.Path, seconds: float) -> None:
+def _boot(made: image.Image, disk: pathlib.Path, folder: pathlib.Path, machines: int) -> list[boot.Outcome]:
+    """Run the machines side by side. Raises TroubleError."""
+    stop = threading.Event()
+    plans = []
+    for number in range(1, machines + 1):
+        mark = f"{number}| " if machines > 1 else ""
+        (folder / str(number)).mkdir()
+        plans.append(
+            boot.Plan(
+                image=made,
+                payload=disk,
+                folder=folder / str(number),
+                number=number,
+                machines=machines,
+                say=lambda line, mark=mark: print(f"{mark}{line}", flush=True),  # type: ignore[misc]
+                stop=stop,
+            )
+        )
+    with futures.ThreadPoolExecutor(machines) as threads:
+        try:
+            return list(threads.map(boot.run, plans))
+        finally:
+            stop.set()
+
+
+def combined(codes: list[int | None]) -> int:
+    """One exit code of all machines': the first that is not 0; having no test in its share is fine."""
+    told = [1 if code is None else code for code in codes]
+    if all(code == NO_TESTS for code in told):
+        return NO_TESTS
+    return next((code for code in told if code not in (0, NO_TESTS)), 0)
+
+
+def _close(number: int, outcome: boot.Outcome) -> None:
     """The lines that a reader looks for at the end."""
     ending = "no results came back" if outcome.code is None else f"pytest exited with {outcome.code}"
     print(
-        f"{ending}; failed boots before: {outcome.failed_boots}; boot {outcome.boot_seconds:.0f} s, "
-        f"tests {outcome.test_seconds:.0f} s, all {seconds:.0f} s; logs in {folder}"
+        f"machine {number}: {ending}; failed boots before: {outcome.failed_boots}; "
+        f"boot {outcome.boot_seconds:.0f} s, tests {outcome.test_seconds:.0f} s"
     )
 
 
@@ -85,6 +125,12 @@ def _arguments(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--mirror", help="where Debian's packages are (default: mmdebstrap's)")
     parser.add_argument(
         "--cache", type=pathlib.Path, default=pathlib.Path("build/vm"), help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--machines",
+        type=int,
+        default=min(2, os.cpu_count() or 1),
+        help="share the tests among so many machines, a CPU and 3 GiB each (default: %(default)s)",
     )
     parser.add_argument("--keep", action="store_true", help="keep the disks of the run")
     parser.add_argument("-k", metavar="EXPRESSION", help="run the tests that match, as pytest's -k")

@@ -30,6 +30,8 @@ IDLE_UNITS = (
     *("fstrim.timer", "systemd-tmpfiles-clean.timer", "getty@tty1.service", "serial-getty@ttyS0.service"),
     *("systemd-pstore.service", "systemd-firstboot.service", "ldconfig.service"),
     *("systemd-hwdb-update.service", "systemd-journal-catalog-update.service", "systemd-networkd.service"),
+    *("systemd-logind.service", "systemd-binfmt.service", "proc-sys-fs-binfmt_misc.automount"),
+    *("systemd-sysusers.service", "systemd-user-sessions.service", "modprobe@drm.service"),
 )
 """Units that would take the emulator's time, or write, while tests run."""
 DISK_BYTES = 2 << 30
@@ -114,6 +116,8 @@ def _bootstrap(suite: str, root: pathlib.Path, mirror: str | None) -> list[str]:
         f' && printf "virtio_pci\\nvirtio_blk\\next4\\n" >"$1/{modules}/node"'
     )
     return [
+        # Mounts of its own: one that it cannot undo must not be left on the host, nor be deleted into.
+        *("unshare", "--mount", "--propagation", "private"),
         *("mmdebstrap", "--variant=minbase", "--mode=root", f"--include={','.join(PACKAGES)}"),
         # The release file of a suite may be past its date on a mirror that is rarely synchronised.
         """--aptopt=Acquire::Check-Valid-Until "false";""",
@@ -135,6 +139,7 @@ def configure(root: pathlib.Path, containerd: str) -> None:
     (root / "opt/payload").mkdir(parents=True)
     _lay(GUEST / containerd, etc / "containerd/config.toml")
     _lay(GUEST / "loopback.conflist", etc / "cni/net.d/10-loopback.conflist")
+    _lay(GUEST / "system.conf", etc / "systemd/system.conf.d/node.conf")
     _lay(GUEST / "journald.conf", etc / "systemd/journald.conf.d/node.conf")
     _lay(GUEST / "tests.service", units / "tests.service")
     wanted = units / "multi-user.target.wants/tests.service"

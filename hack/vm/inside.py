@@ -60,15 +60,23 @@ def _ready() -> None:
 def _test(live: io.FileIO) -> int:
     environment = {
         **os.environ,
-        "PYTHONPATH": f"{PAYLOAD}:{PAYLOAD / 'site'}",
+        "PYTHONPATH": f"{PAYLOAD}:{PAYLOAD / 'site'}:{PAYLOAD / 'hack/vm'}",
+        "SHARE": _share(),
         "PYTHONUNBUFFERED": "1",
         "RESULTS": str(RESULTS),
     }
     arguments = json.loads((PAYLOAD / "pytest.json").read_text())
-    given = [sys.executable, "-m", "pytest", *arguments, f"--junitxml={RESULTS / 'junit.xml'}"]
+    given = [sys.executable, "-m", "pytest", "-p", "share", *arguments]
+    given.append(f"--junitxml={RESULTS / 'junit.xml'}")
     with contextlib.chdir(PAYLOAD):
         done = subprocess.run(given, env=environment, stdout=live, stderr=live, check=False)
     return done.returncode
+
+
+def _share() -> str:
+    """Which of how many machines this one is, from the kernel's command line."""
+    words = pathlib.Path("/proc/cmdline").read_text().split()
+    return next(word.removeprefix("e2e.share=") for word in words if word.startswith("e2e.share="))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ PACKAGES = {
     "qemu-system-x86_64": "qemu-system-x86",
     "mmdebstrap": "mmdebstrap",
     "mke2fs": "e2fsprogs",
+    "unshare": "util-linux",
 }
 """Programs that are needed, and Debian's packages that have them."""
 

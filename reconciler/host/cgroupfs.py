@@ -25,6 +25,8 @@ INNER = "container"
 _FILES = (CPUS, MEMS, EFFECTIVE_CPUS, EFFECTIVE_MEMS)
 _MOST_TEXTS = 4096
 """Bytes of the first read. Nearly every list is shorter; one of 8192 single CPUs has 40 000."""
+_CHILDLESS = 2
+"""The links of a directory without directories: its name and its own dot."""
 _VANISHED = frozenset({errno.ENOENT, errno.ENODEV, errno.ENOTDIR})
 """What the kernel says of a cgroup that is gone: of its path, and of files below a descriptor of it."""
 _HINTS = {
@@ -42,7 +44,7 @@ _HINTS = {
 @dataclass(slots=True)
 class _Directory:
     """An open cgroup. `links` is its count of links when `has_inner` was found out: it changes with the
-    number of child groups."""
+    number of child groups, and is 2 without any."""
 
     descriptor: int
     links: int
@@ -110,7 +112,8 @@ class Cgroupfs:
     def _look(self, path: str) -> observed.Look:
         directory = self._directory(path)
         links = os.fstat(directory.descriptor).st_nlink
-        if links != directory.links:
+        # A child group gets its files later than its name, so one without them is asked for again.
+        if links != directory.links or (links != _CHILDLESS and not directory.has_inner):
             directory.links, directory.has_inner = links, _has_inner(directory.descriptor)
         outer = _texts(directory.descriptor, "")
         inner = _texts(directory.descriptor, f"{INNER}/") if directory.has_inner else None

@@ -7,6 +7,8 @@ watches of a removed cgroup stay until they are taken away.
 
 from __future__ import annotations
 
+import contextlib
+import enum
 import errno
 import os
 from dataclasses import dataclass
@@ -17,14 +19,22 @@ from inotify_simple import flags
 from reconciler import errors
 from reconciler.host import cgroupfs
 
-_MASK = flags.MODIFY | flags.DELETE_SELF | flags.ONLYDIR
+_MASK = flags.MODIFY | flags.CREATE | flags.DELETE_SELF | flags.ONLYDIR
 _FILES = frozenset({cgroupfs.CPUS, cgroupfs.MEMS})
 _NORMAL = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENODEV})
 
 
+class _Kind(enum.Enum):
+    WRITTEN = "written"
+    BORN = "born"
+    """An inner group was made."""
+    VANISHED = "vanished"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """What one read told. `paths` were written to, `vanished` are gone; `overflowed`: events were lost."""
+    """What one read told. `paths` were written to or got an inner group, `vanished` are gone; `overflowed`:
+    events were lost."""
 
     paths: frozenset[str]
     vanished: frozenset[str]
@@ -77,27 +87,36 @@ class Watcher:
 
     def read(self) -> Changes:
         """What has been told since the last read; returns at once."""
-        written, vanished = set(), set()
+        told: dict[_Kind, set[str]] = {kind: set() for kind in _Kind}
         overflowed = False
         for event in self._inotify.read(timeout=0):
-            if event.mask & flags.Q_OVERFLOW:
-                overflowed = True
-                continue
+            overflowed = overflowed or bool(event.mask & flags.Q_OVERFLOW)
             path = self._paths.get(event.wd)
-            if path is None:
-                continue
-            if event.mask & flags.IGNORED:
-                del self._paths[event.wd]
-            elif event.mask & flags.DELETE_SELF:
-                if self._watches.get(path, (None,))[0] == event.wd:
-                    vanished.add(path)
-            elif event.name in _FILES:
-                written.add(path)
+            kind = None if path is None else self._kind(path, event)
+            if path is not None and kind is not None:
+                told[kind].add(path)
+        vanished = told[_Kind.VANISHED]
+        for path in told[_Kind.BORN] - vanished:
+            # Where there is no watch left, passes find what is written in there.
+            with contextlib.suppress(errors.HostFileError):
+                self.watch(path)
         for path in vanished:
             self.unwatch(path)
-        return Changes(
-            paths=frozenset(written - vanished), vanished=frozenset(vanished), overflowed=overflowed
-        )
+        paths = (told[_Kind.WRITTEN] | told[_Kind.BORN]) - vanished
+        return Changes(paths=frozenset(paths), vanished=frozenset(vanished), overflowed=overflowed)
+
+    def _kind(self, path: str, event: inotify_simple.Event) -> _Kind | None:
+        """What an event says of the group at `path`; None where it does not matter."""
+        if event.mask & flags.IGNORED:
+            del self._paths[event.wd]
+        elif event.mask & flags.DELETE_SELF:
+            if self._watches.get(path, (None,))[0] == event.wd:
+                return _Kind.VANISHED
+        elif event.mask & flags.MODIFY and event.name in _FILES:
+            return _Kind.WRITTEN
+        elif event.mask & flags.CREATE and event.name == cgroupfs.INNER:
+            return _Kind.BORN
+        return None
 
     def close(self) -> None:
         """Watch nothing any more."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import psutil
 
 from reconciler import errors
@@ -12,15 +14,19 @@ def confine_self(cpus: CpuSet) -> None:
     """Let every thread of this process run on `cpus` only.
 
     What an agent in a container can do without a privilege: it may not write the cpuset of its own cgroup.
-    Threads that are made later inherit it. Raises HostFileError where the kernel grants none of the CPUs.
+    Threads that are made later inherit it. Raises HostFileError where the kernel grants none of the CPUs, and
+    for no CPUs at all.
     """
     wanted = list(cpus)
+    if not wanted:  # psutil would take that for all CPUs
+        raise errors.HostFileError("/proc/self", "set the affinity of", errno.EINVAL, "no CPU is given")
     for thread in psutil.Process().threads():
         try:
             psutil.Process(thread.id).cpu_affinity(wanted)
         except psutil.NoSuchProcess:
             continue
-        except (OSError, ValueError) as error:
-            number = error.errno if isinstance(error, OSError) else None
+        except (OSError, ValueError, psutil.Error) as error:
+            # psutil turns the kernel's EINVAL into a ValueError, and its EPERM into an error of its own.
+            number = errno.EPERM if isinstance(error, psutil.Error) else getattr(error, "errno", errno.EINVAL)
             path = f"/proc/self/task/{thread.id}"
-            raise errors.HostFileError(path, "set the affinity of", number or 0, str(error)) from error
+            raise errors.HostFileError(path, "set the affinity of", number, str(error)) from error

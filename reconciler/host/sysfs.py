@@ -12,8 +12,8 @@ from reconciler import errors
 from reconciler.cpu import topology as topologies
 from reconciler.cpu.idset import CpuSet, NodeSet
 
-_LIMIT = 65536
-"""Bytes; no list of 8192 CPUs is longer."""
+_PAGE = 4096
+"""Bytes that one read of a sysfs file gives at most (fs/kernfs/file.c); a list with many holes takes more."""
 _ATTEMPTS = 3
 
 
@@ -98,8 +98,10 @@ def _read(root: str, path: str) -> str | None:
     try:
         descriptor = os.open(full, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            # One read takes a whole sysfs attribute: the kernel renders it at once.
-            return os.read(descriptor, _LIMIT).decode("ascii", "replace")
+            data = more = os.read(descriptor, _PAGE)
+            while len(more) == _PAGE:
+                data += (more := os.read(descriptor, _PAGE))
+            return data.decode("ascii", "replace")
         finally:
             os.close(descriptor)
     except OSError as error:

@@ -21,7 +21,11 @@ from reconciler.cpu import topology as topologies
 from reconciler.cpu.idset import CpuSet, NodeSet
 from reconciler.host import cgroupfs
 
-_RANGE = re.compile(r"(\d+|N)(?:-(\d+|N)(?::(\d+)/(\d+))?)?", re.ASCII)
+_REGION = re.compile(
+    r"(?P<only>\d+|N)|"
+    r"(?:(?P<all>[Aa][Ll][Ll])|(?P<first>\d+|N)-(?P<last>\d+|N))(?::(?P<used>\d+)/(?P<group>\d+))?",
+    re.ASCII,
+)
 _MAX_NODES = 1024
 _CONTROL_FILES = {
     "cgroup.controllers": "cpuset cpu memory pids\n",
@@ -40,7 +44,8 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
         the sysfs beside the tree (`../../devices/system/cpu/online`), if there is one."""
         super().__init__(root)
         self._possible = topology.online | topology.offline
-        self._nodes = NodeSet(node.id for node in topology.nodes if node.has_memory)
+        self._nodes = NodeSet(node.id for node in topology.nodes)
+        self._memory = NodeSet(node.id for node in topology.nodes if node.has_memory)
         self._online = topology.online
         self._online_file = os.path.join(root, os.pardir, os.pardir, os.pardir, topologies.ONLINE)
 
@@ -126,7 +131,7 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
 
     def _cpuset(self, path: str) -> observed.Cpuset:
         cpus, mems = CpuSet(), NodeSet()
-        effective_cpus, effective_mems = self._now_online(), self._nodes
+        effective_cpus, effective_mems = self._now_online(), self._memory
         piece = ""
         for name in path.split("/"):
             piece = f"{piece}/{name}" if piece else name
@@ -153,15 +158,17 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
     def _accepted(self, name: str, text: str) -> str:
         """The list as the kernel would print it. Raises OSError as the kernel would."""
         if name == cgroupfs.CPUS:
-            ids = parse_list(text, max(self._possible, default=0) + 1)
-            return str(CpuSet(ids))
+            cpus = CpuSet(parse_list(text, max(self._possible, default=0) + 1))
+            if not cpus <= self._possible:
+                raise _refusal(errno.EINVAL)
+            return str(cpus)
         if name == cgroupfs.MEMS:
             nodes = NodeSet(parse_list(text, _MAX_NODES))
             if not nodes <= self._nodes:
-                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+                raise _refusal(errno.EINVAL)
             return str(nodes)
         if name in (cgroupfs.EFFECTIVE_CPUS, cgroupfs.EFFECTIVE_MEMS):
-            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+            raise _refusal(errno.EINVAL)
         return text
 
 
@@ -169,25 +176,37 @@ def parse_list(text: str, limit: int) -> set[int]:
     """The ids in a list, below `limit`, by the kernel's own grammar (lib/bitmap-str.c, bitmap_parselist).
 
     That takes more than Kubernetes does: strides, `all`, `N` for the last id, commas and spaces too many.
-    Raises OSError: ERANGE for an id that is too large, EINVAL for anything else.
+    Raises OSError: ERANGE for an id that is too large, EOVERFLOW for one that no int of the kernel's holds,
+    EINVAL for anything else.
     """
     ids: set[int] = set()
     for piece in text.replace(",", " ").split():
-        if piece.lower() == "all":
-            ids.update(range(limit))
-            continue
-        found = _RANGE.fullmatch(piece)
+        found = _REGION.fullmatch(piece)
         if found is None:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        first = limit - 1 if found[1] == "N" else int(found[1])
-        last = first if found[2] is None else limit - 1 if found[2] == "N" else int(found[2])
-        used, group = int(found[3] or 1), int(found[4] or 1)
-        if first > last or not 0 < used <= group:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            raise _refusal(errno.EINVAL)
+        first, last = _bounds(found, limit - 1)
+        used, group = int(found["used"] or 1), int(found["group"] or 1)
+        if first > last or not used <= group or not group:
+            raise _refusal(errno.EINVAL)
         if last >= limit:
-            raise OSError(errno.ERANGE, os.strerror(errno.ERANGE))
+            raise _refusal(errno.ERANGE)
         ids.update(id_ for id_ in range(first, last + 1) if (id_ - first) % group < used)
     return ids
+
+
+def _bounds(region: re.Match[str], last_id: int) -> tuple[int, int]:
+    """The first and the last id of a region of a list."""
+    if region["all"]:
+        return 0, last_id
+    texts = (region["only"], region["only"]) if region["only"] else (region["first"], region["last"])
+    first, last = (last_id if text == "N" else int(text) for text in texts)
+    if max(first, last) >= 1 << 32:
+        raise _refusal(errno.EOVERFLOW)
+    return first, last
+
+
+def _refusal(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
 
 
 def _text(path: str) -> str:

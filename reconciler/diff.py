@@ -83,13 +83,17 @@ def _difference(
 def in_order(want: desired.Placement, look: observed.Present, online: CpuSet) -> bool:
     """Whether the kernel both was asked for and grants what is wanted."""
     inner = look.inner
-    granted = look.outer.effective_cpus if inner is None else inner.effective_cpus
     return (
         look.outer.cpus == want.cpus
-        and granted == want.cpus & online
+        and granted(look) == want.cpus & online
         and (want.mems is None or look.outer.mems == want.mems)
         and (inner is None or next(_inner_mismatches(want, inner), None) is None)
     )
+
+
+def granted(look: observed.Present) -> CpuSet:
+    """The CPUs that the kernel grants to the container's processes, wherever the runtime keeps them."""
+    return look.outer.effective_cpus if look.inner is None else look.inner.effective_cpus
 
 
 def mismatches(want: desired.Placement, look: observed.Present) -> Iterator[Mismatch]:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from reconciler import errors, events, observed, plan
 from reconciler.cpu.idset import CpuSet
-from reconciler.diff import Cause, Difference, Mismatch, in_order
+from reconciler.diff import Cause, Difference, Mismatch, granted, in_order, mismatches
 from reconciler.policy import desired
 
 FoundBy = Literal["inotify", "pass", "hook"]
@@ -77,7 +77,10 @@ class _Trouble:
 
 @dataclass(slots=True)
 class Counters:
-    """Since the start of the daemon: drifts found, drifts repaired, drifts given up for now."""
+    """Since the start of the daemon: drifts found, drifts repaired, drifts given up for now.
+
+    One that is given up is tried again; when that succeeds it counts as repaired and no more as given up.
+    """
 
     found: int = 0
     repaired: int = 0
@@ -107,8 +110,11 @@ class Book:
             if isinstance(look, observed.Present) and in_order(want, look, outcome.online):
                 self.confirmed[id_] = want
                 told += self._repaired(id_, look, at)
-            elif not isinstance(look, observed.Absent):
-                told += self._failed(id_, look, errors_by_container.get(id_, ""), at)
+            elif isinstance(look, observed.Absent):
+                self._troubles.pop(id_, None)
+            else:
+                why = errors_by_container.get(id_) or _why(want, look)
+                told += self._failed(id_, why, at)
         return tuple(told)
 
     def forget(self, id_: events.ContainerId) -> None:
@@ -154,7 +160,7 @@ class Book:
                     "file": file.file,
                     "desired": file.want,
                     "observed": file.have,
-                    "effective": str(difference.look.outer.effective_cpus),
+                    "effective": str(granted(difference.look)),
                     "found_by": "inotify" if id_ in outcome.found_at else outcome.found_by,
                 },
             )
@@ -164,24 +170,23 @@ class Book:
         if trouble is None or trouble.cause is Cause.PENDING:
             return
         self.counters.repaired += 1
+        self.counters.unrepaired -= trouble.told
         yield Entry(
             event="drift.repaired",
             container=id_,
             fields={
                 "observed": str(look.outer.cpus),
-                "effective": str(look.outer.effective_cpus),
+                "effective": str(granted(look)),
                 "attempt": trouble.attempts + 1,
                 "lasted_ms": round((at - trouble.since) * 1000, 3),
                 "result": "in-sync",
             },
         )
 
-    def _failed(self, id_: events.ContainerId, look: observed.Look, error: str, at: float) -> Iterator[Entry]:
+    def _failed(self, id_: events.ContainerId, why: str, at: float) -> Iterator[Entry]:
         trouble = self._troubles.setdefault(id_, _Trouble(cause=Cause.PENDING, since=at))
         trouble.attempts += 1
-        if isinstance(look, observed.Unreadable):
-            error = str(look.error)
-        trouble.reason = error or _ungranted(look)
+        trouble.reason = why
         if trouble.told:
             return
         trouble.told = True
@@ -209,19 +214,21 @@ def _first_errors(outcome: Outcome) -> dict[events.ContainerId, str]:
 
 
 def _narrowed(difference: Difference, online: CpuSet) -> Mismatch:
-    look = difference.look
-    granted = look.outer if look.inner is None else look.inner
     return Mismatch(
         file="cpuset.cpus.effective",
         want=str(difference.want.cpus & online),
-        have=str(granted.effective_cpus),
+        have=str(granted(difference.look)),
     )
 
 
-def _ungranted(look: observed.Look) -> str:
-    if not isinstance(look, observed.Present):
-        return ""
+def _why(want: desired.Placement, look: observed.Present | observed.Unreadable) -> str:
+    """Why a container is not in order though no write to it failed."""
+    if isinstance(look, observed.Unreadable):
+        return str(look.error)
+    for its in mismatches(want, look):
+        again = f"{its.file} is {its.have or 'empty'} again after {its.want} was written"
+        return f"{again}: someone else writes it too"
     return (
-        f"cpuset.cpus is {look.outer.cpus} and the kernel grants {look.outer.effective_cpus}: "
+        f"cpuset.cpus is {look.outer.cpus} and the kernel grants {granted(look)}: "
         f"an ancestor's cpuset is narrower, or CPUs are offline or in another partition"
     )

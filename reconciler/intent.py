@@ -55,14 +55,15 @@ def whole_cpus(limits: events.CpuLimits) -> int:
     """The container's CPU limit where it is a whole number of at least 1, else 0.
 
     With the quota switched off (absent, or below 1) the shares decide, up to 256 CPUs; kubelet's static
-    CPU manager policy rules the same on the pod's resources, which NRI does not carry.
+    CPU manager policy rules the same on the pod's resources, which NRI does not carry. A period that is
+    absent or below 1 is the default one.
     """
     quota = limits.quota or 0
     if quota > 0:
-        period = limits.period or DEFAULT_PERIOD
+        period = limits.period if limits.period is not None and limits.period > 0 else DEFAULT_PERIOD
         return 0 if quota % period else quota // period
     shares = limits.shares or 0
-    if shares >= LARGEST_SHARES or shares % SHARES_PER_CPU:
+    if not 0 < shares < LARGEST_SHARES or shares % SHARES_PER_CPU:
         return 0
     return shares // SHARES_PER_CPU
 

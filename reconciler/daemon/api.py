@@ -26,22 +26,22 @@ _PATIENCE = 10.0
 
 @contextlib.asynccontextmanager
 async def serving(path: str, answers: Mapping[str, Answer]) -> AsyncIterator[None]:
-    """Answer requests by their names at the socket `path`, in place of whatever was left there.
+    """Answer requests by their names at the socket `path`, in place of a socket that was left there.
 
-    Raises Usage where the socket cannot be made.
+    Raises Usage where the socket cannot be made, as where there is a file that is none.
     """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
-            async with asyncio.timeout(_PATIENCE):
-                document = await _answer(await _line(reader), answers)
-                writer.write(json.dumps(document, separators=(",", ":")).encode() + b"\n")
-                await writer.drain()
-        writer.close()
+        try:
+            with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+                async with asyncio.timeout(_PATIENCE):
+                    document = await _answer(await _line(reader), answers)
+                    writer.write(json.dumps(document, separators=(",", ":")).encode() + b"\n")
+                    await writer.drain()
+        finally:
+            writer.close()
 
     try:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
         old_mask = os.umask(0o177)
         try:
             server = await asyncio.start_unix_server(serve, path, limit=_LARGEST_REQUEST)
@@ -67,7 +67,7 @@ async def _line(reader: asyncio.StreamReader) -> bytes:
 async def _answer(line: bytes, answers: Mapping[str, Answer]) -> Document:
     try:
         asked = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {"error": f"a request is one JSON object on one line of at most {_LARGEST_REQUEST} bytes"}
     name = asked.get("request") if isinstance(asked, dict) else None
     answer = answers.get(name) if isinstance(name, str) else None
@@ -77,6 +77,8 @@ async def _answer(line: bytes, answers: Mapping[str, Answer]) -> Document:
         return await answer()
     except errors.ReconcilerError as error:
         return {"error": str(error)}
+    except Exception as error:  # noqa: BLE001  whoever asks waits for an answer
+        return {"error": f"{type(error).__name__}: {error}"}
 
 
 async def ask(path: str, request: Document) -> dict[str, object]:
@@ -91,7 +93,7 @@ async def ask(path: str, request: Document) -> dict[str, object]:
                 writer.close()
     except TimeoutError as error:
         raise errors.Retryable(f"the agent at {path} did not answer within {_PATIENCE:.0f} s") from error
-    except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
+    except (OSError, EOFError, ValueError, RecursionError, asyncio.LimitOverrunError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise errors.Retryable(f"no agent answers at {path}: {why}") from error
     if not isinstance(answer, dict):

@@ -65,14 +65,14 @@ class Cgroupfs:
             return self._look(path)
         except OSError as error:
             if error.errno not in _VANISHED:
-                return observed.Unreadable(error=self._error(path, "read", error))
+                return observed.Unreadable(error=self._error(self._file(path, error), "read", error))
         # The descriptor may be of a cgroup that has made room for another: once more, by the path.
         self.forget(path)
         try:
             return self._look(path)
         except OSError as error:
             if error.errno not in _VANISHED or self._is_there(path):
-                return observed.Unreadable(error=self._error(path, "read", error))
+                return observed.Unreadable(error=self._error(self._file(path, error), "read", error))
             self.forget(path)
             return observed.Absent()
 
@@ -115,13 +115,17 @@ class Cgroupfs:
         # A child group gets its files later than its name, so one without them is asked for again.
         if links != directory.links or (links != _CHILDLESS and not directory.has_inner):
             directory.links, directory.has_inner = links, _has_inner(directory.descriptor)
-        outer = _texts(directory.descriptor, "")
-        inner = _texts(directory.descriptor, f"{INNER}/") if directory.has_inner else None
+        prefix = ""
         try:
-            return observed.Present(outer=_cpuset(outer), inner=None if inner is None else _cpuset(inner))
+            outer, inner = _cpuset(_texts(directory.descriptor, prefix)), None
+            if directory.has_inner:
+                prefix = f"{INNER}/"
+                inner = _cpuset(_texts(directory.descriptor, prefix))
         except errors.Malformed as malformed:
-            error = errors.HostFileError(f"{path}/{malformed.what}", "read", errno.EINVAL, malformed.why)
+            file = f"{path}/{prefix}{malformed.what}"
+            error = errors.HostFileError(file, "read", errno.EINVAL, malformed.why)
             return observed.Unreadable(error=error)
+        return observed.Present(outer=outer, inner=inner)
 
     def _write(self, path: str, file: str, text: str) -> None:
         descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._directory(path).descriptor)
@@ -148,6 +152,11 @@ class Cgroupfs:
     def _is_there(self, path: str) -> bool:
         return os.path.isdir(os.path.join(self.root, path))
 
+    def _file(self, path: str, error: OSError) -> str:
+        """Which file of the group could not be read; the group itself, where it could not be opened."""
+        group = os.path.join(self.root, path)
+        return path if error.filename in (None, group) else f"{path}/{error.filename}"
+
     def _error(self, path: str, action: str, error: OSError) -> errors.HostFileError:
         number = error.errno or 0
         why = _HINTS.get(number) or error.strerror or str(error)
@@ -169,15 +178,20 @@ def _texts(descriptor: int, prefix: str) -> tuple[str, ...]:
 
 
 def _read(directory: int, file: str) -> str:
-    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+    """The text of a file. Raises OSError that names `file`, which the call that reads does not."""
     try:
-        data = os.read(descriptor, _MOST_TEXTS)
-        if len(data) == _MOST_TEXTS:
-            while more := os.read(descriptor, _MOST_TEXTS):
-                data += more
-        return data.decode("ascii", "replace")
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            data = os.read(descriptor, _MOST_TEXTS)
+            if len(data) == _MOST_TEXTS:
+                while more := os.read(descriptor, _MOST_TEXTS):
+                    data += more
+            return data.decode("ascii", "replace")
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        error.filename = file
+        raise
 
 
 @functools.lru_cache(maxsize=4096)
@@ -193,5 +207,5 @@ def _cpuset(texts: tuple[str, ...]) -> observed.Cpuset:
 
 
 def _check_path(path: str) -> None:
-    if not path or path.startswith("/") or ".." in path.split("/"):
+    if not path or path.startswith("/") or "\0" in path or ".." in path.split("/"):
         raise errors.Malformed("cgroup path", f"{path!r} is not a path below the cgroup2 mount")

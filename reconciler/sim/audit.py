@@ -17,7 +17,8 @@ from reconciler.sim import cast, frame, node
 
 _PAUSE = 0.01
 """Seconds between two looks."""
-_EMPTY_READS = 20
+_WRITTEN_WITHIN = 0.5
+"""Seconds that a writer may take from emptying a plain file to filling it, on a machine with much to do."""
 _KEPT = 5
 
 
@@ -88,14 +89,12 @@ class Audit:
 
     def _cpus(self, name: str) -> CpuSet:
         """What a container may run on. An empty file means all CPUs, unless it is just being written, which
-        a plain file shows for some microseconds and the kernel's never does."""
-        for attempt in range(_EMPTY_READS):
-            text = self._node.read(name, "cpuset.cpus")
-            if text:
-                try:
-                    return CpuSet.parse(text, what=name)
-                except errors.Malformed:
-                    break  # whatever it is, nobody is kept from any CPU by it
-            if attempt:
-                time.sleep(0.0002)
-        return self._node.topology.online
+        a plain file shows and the kernel's never does."""
+        deadline = time.monotonic() + _WRITTEN_WITHIN
+        while not (text := self._node.read(name, "cpuset.cpus")) and time.monotonic() < deadline:
+            time.sleep(0.0002)
+        try:
+            return CpuSet.parse(text, what=name) or self._node.topology.online
+        except errors.Malformed:
+            # Whatever it is, nobody is kept from any CPU by it.
+            return self._node.topology.online

@@ -1,4 +1,7 @@
-"""The log: one line a record, an event name and key-values; JSON or text. I/O: standard error or a stream."""
+"""The log: one line a record, an event name and key-values; JSON or text. I/O: standard error or a stream.
+
+What libraries say through the standard library's logging, asyncio above all, comes as records too.
+"""
 
 from __future__ import annotations
 
@@ -32,4 +35,26 @@ def configure(format_: Format, stream: TextIO | None = None) -> Log:
         cache_logger_on_first_use=True,
     )
     logger: Log = structlog.get_logger()
+    _hear_libraries(logger)
     return logger
+
+
+class _Libraries(logging.Handler):
+    """Turns a library's record, from warnings upwards, into one of ours."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """As `logging.Handler.emit`."""
+        said = {"library": record.name, "reason": record.getMessage()}
+        self._log.log(record.levelno, "library.said", **said, exc_info=record.exc_info)
+
+
+def _hear_libraries(log: Log) -> None:
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        if isinstance(handler, _Libraries):
+            root.removeHandler(handler)
+    root.addHandler(_Libraries(log))

@@ -91,11 +91,11 @@ def _state(
     if trouble := book.trouble(container.id):
         cause, error = trouble
         return ("pending" if cause.value == "pending" else "drifted"), error or why
-    if book.confirmed.get(container.id) == want:
-        return ("unsatisfied" if explain.shortfall(now, container, what) else "in-sync"), why
     look = book.latest.get(container.id)
     if isinstance(look, observed.Absent) and container.phase is events.Phase.RUNNING:
         return "gone", "the container has no cgroup any more; the runtime has not said so yet"
+    if book.confirmed.get(container.id) == want:
+        return ("unsatisfied" if explain.shortfall(now, container, what) else "in-sync"), why
     if container.cgroup is None:
         return "gone", "the runtime keeps this container in no cgroup of this host"
     return "pending", why

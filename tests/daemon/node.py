@@ -49,7 +49,7 @@ class Node:
         self.host = kernel.SimulatedCgroupfs(cgroups, self.topology)
         self.log = io.StringIO()
         self.followed: list[CpuSet] = []
-        tell = telling.Teller(logs.configure("json", self.log))
+        self.tell = tell = telling.Teller(logs.configure("json", self.log))
         watcher = inotify.Watcher(cgroups) if watch else None
         self.watching = watching.Watching(watcher, complain=tell.complain)
         terms = state.terms(self.topology, config)

@@ -142,7 +142,7 @@ class Cgroupfs:
         known = self._open.get(path)
         if known is not None:
             return known
-        _check_path(path)
+        check_path(path)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         descriptor = os.open(os.path.join(self.root, path), flags)
         links = os.fstat(descriptor).st_nlink
@@ -206,6 +206,7 @@ def _cpuset(texts: tuple[str, ...]) -> observed.Cpuset:
     )
 
 
-def _check_path(path: str) -> None:
+def check_path(path: str) -> None:
+    """Raises Malformed for what does not name a group below the mount."""
     if not path or path.startswith("/") or "\0" in path or ".." in path.split("/"):
         raise errors.Malformed("cgroup path", f"{path!r} is not a path below the cgroup2 mount")

@@ -64,8 +64,9 @@ class Watcher:
         """Watch the cgroup, and the inner group that crun makes, if they are there: whether the cgroup is.
 
         Watching one again takes the one that is there now. Raises HostFileError where the kernel gives no
-        more watches.
+        more watches, Malformed for a path that leads out of the tree.
         """
+        cgroupfs.check_path(path)
         full = os.path.join(self._root, path)
         outer = self._add(full)
         if outer is None:

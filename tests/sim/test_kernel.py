@@ -1,0 +1,289 @@
+"""The stand-in for the kernel makes of each write what the real one does."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import pathlib
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from reconciler import errors, observed
+from reconciler.cpu import topology as topologies
+from reconciler.sim import kernel, machine
+
+if TYPE_CHECKING:
+    from pyfakefs.fake_filesystem import FakeFilesystem
+
+TABLE = pathlib.Path(__file__).resolve().parents[2] / "fixtures" / "kernel" / "cpuset.yaml"
+CASES: list[dict[str, Any]] = yaml.load(TABLE.read_text(), Loader=yaml.CSafeLoader)
+FILES = {
+    "cpus": "cpuset.cpus",
+    "effective": "cpuset.cpus.effective",
+    "mems": "cpuset.mems",
+    "effective_mems": "cpuset.mems.effective",
+}
+# There are no processes on this ground, so what a case says of `allowed` is not looked at.
+by_case = pytest.mark.parametrize("case", CASES, ids=[case["name"].replace(" ", "-") for case in CASES])
+
+
+class Ground:
+    """The emulated node's machine in a folder; groups of a case are below one of its own."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self.root = os.path.join(host, "sys/fs/cgroup")
+        # Only what the stand-in reads again: the lists of CPUs.
+        machine.write(host, {topologies.ONLINE: "0-7\n"})
+        self.kernel = kernel.SimulatedCgroupfs(self.root, topologies.parse(machine.vm()))
+        self.kernel.make("case")
+
+    def do(self, step: dict[str, Any]) -> None:
+        """One step of a case."""
+        ((kind, value),) = step.items()
+        match kind:
+            case "mkdir":
+                self.kernel.make(f"case/{value}")
+            case "rmdir":
+                self.kernel.remove(f"case/{value}")
+            case "write":
+                assert self.write(**value) == value.get("errno", 0)
+            case "online":
+                machine.write(self.host, {topologies.ONLINE: f"{value}\n"})
+            case "populate":
+                pass
+            case _:
+                raise AssertionError(f"unknown step {kind}")
+
+    def write(self, path: str, file: str, text: str, **_: int) -> int:
+        """Write; the errno."""
+        try:
+            self.kernel.write(f"case/{path}", file, text)
+        except errors.Gone:
+            return errno.ENOENT
+        except errors.HostFileError as error:
+            return error.errno
+        return 0
+
+    def look(self, path: str) -> dict[str, str]:
+        """What the stand-in says of a group, in the table's words."""
+        seen = self.kernel.look(f"case/{path}")
+        assert isinstance(seen, observed.Present)
+        outer = seen.outer
+        return {
+            "cpus": str(outer.cpus),
+            "effective": str(outer.effective_cpus),
+            "mems": str(outer.mems),
+            "effective_mems": str(outer.effective_mems),
+        }
+
+    def read(self, path: str) -> dict[str, str]:
+        """What an onlooker sees in the files."""
+        return {key: self.text(f"case/{path}/{file}") for key, file in FILES.items()}
+
+    def text(self, path: str) -> str:
+        """A file below the mount, without the end of line."""
+        with open(os.path.join(self.root, path), encoding="ascii") as file:
+            return file.readline().strip()
+
+    def put(self, path: str, text: str) -> None:
+        """Write a file as a shell does."""
+        with open(os.path.join(self.root, path), "w", encoding="utf-8") as file:
+            file.write(text)
+
+
+@contextlib.contextmanager
+def ground(host: str) -> Iterator[Ground]:
+    """A ground that leaves nothing open."""
+    made = Ground(host)
+    with contextlib.closing(made.kernel):
+        yield made
+
+
+def play(case: dict[str, Any], host: str) -> None:
+    """Play a case and compare what is expected."""
+    with ground(host) as made:
+        for step in case["steps"]:
+            made.do(step)
+        for path, expected in case["expect"].items():
+            wanted = {key: text for key, text in expected.items() if key in FILES}
+            assert wanted.items() <= made.look(path).items()
+            if not any("online" in step for step in case["steps"]):
+                assert wanted.items() <= made.read(path).items()
+
+
+@by_case
+def test_a_case_of_the_kernel_on_a_directory(case: dict[str, Any], tmp_path: pathlib.Path) -> None:
+    play(case, str(tmp_path))
+
+
+@by_case
+def test_a_case_of_the_kernel_on_a_fake_file_system(case: dict[str, Any], fs: FakeFilesystem) -> None:
+    play(case, "/host")
+
+
+@pytest.fixture
+def made(tmp_path: pathlib.Path) -> Iterator[Ground]:
+    """A ground on a real directory."""
+    with ground(str(tmp_path)) as one:
+        yield one
+
+
+def test_a_list_written_behind_its_back_counts_at_the_next_look(made: Ground) -> None:
+    made.kernel.make("case/a/b", cpus="0-1")
+    made.put("case/a/cpuset.cpus", "1-2\n")
+    assert made.look("a/b") == {"cpus": "0-1", "effective": "1", "mems": "", "effective_mems": "0-1"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["zebra\n", "3-1\n", "0-9999\n", "\u0663\n", "\x00"],
+    ids=["word", "back", "far", "script", "zero"],
+)
+def test_garbage_that_a_kernel_would_not_have_taken_is_unreadable(made: Ground, text: str) -> None:
+    made.kernel.make("case/a/b")
+    made.put("case/a/b/cpuset.cpus", text)
+    seen = made.kernel.look("case/a/b")
+    assert isinstance(seen, observed.Unreadable)
+    assert seen.error.path == "case/a/b/cpuset.cpus"
+    assert seen.error.errno == errno.EINVAL
+    assert "zebra" not in text or "'zebra' is not a CPU or range" in str(seen.error)
+
+
+def test_garbage_in_one_group_leaves_its_neighbour_readable(made: Ground) -> None:
+    made.kernel.make("case/a")
+    made.kernel.make("case/b", cpus="3")
+    made.put("case/a/cpuset.cpus", "zebra\n")
+    assert made.look("b")["effective"] == "3"
+
+
+def test_a_write_over_garbage_mends_it(made: Ground) -> None:
+    made.kernel.make("case/a")
+    made.put("case/a/cpuset.cpus", "zebra and more than that\n")
+    made.kernel.write("case/a", "cpuset.cpus", "2")
+    assert made.look("a")["cpus"] == "2"
+    assert made.text("case/a/cpuset.cpus") == "2"
+
+
+def test_the_files_for_onlookers_follow_down_the_tree(made: Ground) -> None:
+    made.kernel.make("case/a/b/c", cpus="0-3")
+    made.kernel.write("case/a", "cpuset.cpus", "2-5")
+    assert made.read("a/b") == {"cpus": "", "effective": "2-5", "mems": "", "effective_mems": "0-1"}
+    assert made.read("a/b/c")["effective"] == "2-3"
+
+
+def test_crun_s_inner_group_is_seen_and_written(made: Ground) -> None:
+    made.kernel.make("case/a", cpus="0-3")
+    made.kernel.make("case/a/container")
+    made.kernel.write("case/a", "container/cpuset.cpus", "1")
+    seen = made.kernel.look("case/a")
+    assert isinstance(seen, observed.Present)
+    assert seen.inner is not None
+    assert (str(seen.outer.effective_cpus), str(seen.inner.effective_cpus)) == ("0-3", "1")
+
+
+def test_a_group_comes_with_control_files_and_so_do_those_above_it(made: Ground) -> None:
+    made.kernel.create("case/a/b", cpus="1", mems="1")
+    for path in ("case/a", "case/a/b"):
+        names = set(os.listdir(os.path.join(made.root, path)))
+        assert names >= {*FILES.values(), "cgroup.procs", "cgroup.controllers", "cgroup.subtree_control"}
+    assert made.read("a/b") == {"cpus": "1", "effective": "1", "mems": "1", "effective_mems": "1"}
+
+
+def test_making_a_group_again_keeps_what_it_is_not_told(made: Ground) -> None:
+    made.kernel.create("case/a", cpus="1", mems="0")
+    made.kernel.create("case/a", cpus="2", mems="")
+    assert (made.look("a")["cpus"], made.look("a")["mems"]) == ("2", "0")
+
+
+def test_a_removed_group_is_absent_and_a_new_one_has_nothing_of_it(made: Ground) -> None:
+    made.kernel.create("case/a", cpus="1", mems="")
+    made.look("a")
+    made.kernel.remove("case/a")
+    made.kernel.remove("case/a")
+    assert isinstance(made.kernel.look("case/a"), observed.Absent)
+    with pytest.raises(errors.Gone, match="cgroup case/a does not exist any more"):
+        made.kernel.write("case/a", "cpuset.cpus", "0")
+    made.kernel.create("case/a", cpus="", mems="")
+    assert made.look("a")["cpus"] == ""
+
+
+def test_a_file_that_no_group_has_is_an_error(made: Ground) -> None:
+    made.kernel.make("case/a")
+    with pytest.raises(errors.HostFileError, match=r"case/a/cpuset\.zebra") as caught:
+        made.kernel.write("case/a", "cpuset.zebra", "1")
+    assert caught.value.errno == errno.ENOENT
+
+
+def test_a_node_without_memory_may_be_asked_for_and_is_not_effective(tmp_path: pathlib.Path) -> None:
+    files = machine.vm() | {topologies.NODES_WITH_MEMORY: "0\n"}
+    tree = kernel.SimulatedCgroupfs(str(tmp_path), topologies.parse(files))
+    with contextlib.closing(tree):
+        tree.make("a", mems="1")
+        seen = tree.look("a")
+    assert isinstance(seen, observed.Present)
+    assert (str(seen.outer.mems), str(seen.outer.effective_mems)) == ("1", "0")
+
+
+def test_a_hole_among_the_cpus_is_not_a_cpu(tmp_path: pathlib.Path) -> None:
+    tree = kernel.SimulatedCgroupfs(str(tmp_path), topologies.parse({topologies.ONLINE: "0-1,4-5\n"}))
+    with contextlib.closing(tree):
+        tree.make("a")
+        with pytest.raises(errors.HostFileError) as caught:
+            tree.write("a", "cpuset.cpus", "1-4")
+    assert caught.value.errno == errno.EINVAL
+
+
+def test_a_thousand_groups_follow_the_one_above_them(made: Ground) -> None:
+    paths = [f"case/pod/c{index}" for index in range(1000)]
+    for path in paths:
+        made.kernel.make(path)
+    made.kernel.write("case/pod", "cpuset.cpus", "2-7")
+    for path in paths:
+        assert made.look(path.removeprefix("case/"))["effective"] == "2-7"
+        assert made.text(f"{path}/cpuset.cpus.effective") == "2-7"
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        pytest.param("", [], id="nothing"),
+        pytest.param(" , ,", [], id="separators"),
+        pytest.param("N", [7], id="the-last"),
+        pytest.param("5-N", [5, 6, 7], id="up-to-the-last"),
+        pytest.param("ALL", range(8), id="all"),
+        pytest.param("all:1/4", [0, 4], id="all-with-a-stride"),
+        pytest.param("1-6:2/3", [1, 2, 4, 5], id="two-of-three"),
+        pytest.param("0-7:0/2", [], id="none-of-two"),
+        pytest.param("1 3\t5", [1, 3, 5], id="spaces"),
+    ],
+)
+def test_the_kernel_s_grammar_is_taken(text: str, ids: list[int]) -> None:
+    assert kernel.parse_list(text, 8) == set(ids)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        pytest.param("8", errno.ERANGE, id="behind-the-last"),
+        pytest.param("0-8", errno.ERANGE, id="range-behind-the-last"),
+        pytest.param("9-8", errno.EINVAL, id="backwards-and-behind"),
+        pytest.param("4294967295", errno.ERANGE, id="largest-int"),
+        pytest.param("4294967296", errno.EOVERFLOW, id="no-int"),
+        pytest.param("0-7:3/2", errno.EINVAL, id="three-of-two"),
+        pytest.param("0-7:0/0", errno.EINVAL, id="none-of-none"),
+        pytest.param("5:1/2", errno.EINVAL, id="stride-of-one"),
+        pytest.param("allx", errno.EINVAL, id="all-and-more"),
+        pytest.param("n", errno.EINVAL, id="small-n"),
+        pytest.param("\u0663", errno.EINVAL, id="digit-of-another-script"),
+    ],
+)
+def test_what_the_kernel_refuses_is_refused_with_its_errno(text: str, number: int) -> None:
+    with pytest.raises(OSError, match=re.escape(os.strerror(number))) as caught:
+        kernel.parse_list(text, 8)
+    assert caught.value.errno == number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reconciler import events, intent
-from reconciler.policy import desired, state
+from reconciler.policy import claims, desired, state
 
 
 def reason(
@@ -12,7 +12,7 @@ def reason(
     """Why this container runs where it runs, in one sentence."""
     unsatisfied = shortfall(now, container, what)
     if unsatisfied:
-        return f"on the shared pool: {unsatisfied}"
+        return f"{'on the shared pool' if placement.cpus else 'left as it is'}: {unsatisfied}"
     if placement.owner is not None:
         return f"{what.why}: {placement.cpus} is exclusive"
     if what.kind is intent.Kind.ANNOTATED_SHARED:
@@ -24,6 +24,8 @@ def reason(
 
 def shortfall(now: state.State, container: events.Container, what: intent.Intent) -> str:
     """Why this container runs without what it is entitled to, or ""."""
+    if what.kind is intent.Kind.SHARED and not now.pool:
+        return claims.EMPTY_POOL
     if what.kind is intent.Kind.SHARED and what.forbidden and now.pool <= what.forbidden:
         return f"annotation {intent.FORBID}={what.forbidden} forbids the whole shared pool {now.pool}"
     return now.ledger.unsatisfied.get(container.id, "")

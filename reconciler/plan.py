@@ -49,11 +49,13 @@ Plan = tuple[Write, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sets:
-    """CPUs under exclusive claims, those that holders have to leave, and those that anyone may step onto."""
+    """CPUs under exclusive claims, those that holders have to leave, those that anyone may step onto, and
+    those that somebody will not leave first because there is nowhere to step to."""
 
     claimed: CpuSet
     occupied: CpuSet
     refuge: CpuSet
+    stuck: CpuSet
 
 
 def order(
@@ -72,7 +74,8 @@ def order(
     if not todo:
         return ()
     occupied = _occupied(wanted, looks)
-    sets = _Sets(claimed=claimed, occupied=occupied, refuge=pool - occupied or pool)
+    stuck = CpuSet() if pool else _stuck(todo, claimed)
+    sets = _Sets(claimed=claimed, occupied=occupied, refuge=pool - occupied or pool, stuck=stuck)
     leave: list[Write] = []
     admit: list[Write] = []
     settle: list[Write] = []
@@ -96,29 +99,42 @@ def _occupied(wanted: desired.Desired, looks: observed.Observed) -> CpuSet:
     return CpuSet.from_bits(bits)
 
 
+def _stuck(todo: list[Difference], claimed: CpuSet) -> CpuSet:
+    """CPUs of others that are left only for the own ones: without a pool there is no way round."""
+    bits = 0
+    for difference in todo:
+        want, has = difference.want.cpus, difference.look.outer
+        if has.cpus.isdisjoint(want):
+            bits |= (has.reach & (claimed - want)).bits
+    return CpuSet.from_bits(bits)
+
+
 def _move_holder(difference: Difference, sets: _Sets, leave: list[Write], admit: list[Write]) -> None:
     """An exclusive container: off what others hold, then onto its own.
 
     The first step is onto those of its own CPUs that it has already, or onto CPUs that nobody holds: its
-    other CPUs may not be free of others yet.
+    other CPUs may not be free of others yet. Where it can step nowhere it waits for a pass in which its own
+    are free.
     """
     want, has = difference.want.cpus, difference.look.outer
     files = difference.files
     left = has.cpus - want
-    if trespass := has.reach & (sets.claimed - want):
-        target = has.cpus & want or sets.refuge
+    trespass = has.reach & (sets.claimed - want)
+    target = has.cpus & want or sets.refuge
+    if trespass and target:
         leave += _step(difference, target, (trespass | left) - target)
         left = target - want
         if target == want:
             files = tuple(file for file in files if file.file != CPUS)
-    admit += _writes(difference, Phase.ADMIT, files, needs=want, vacates=left)
+    if want.isdisjoint(sets.stuck):
+        admit += _writes(difference, Phase.ADMIT, files, needs=want, vacates=left)
 
 
 def _move(difference: Difference, sets: _Sets, leave: list[Write], settle: list[Write]) -> None:
     """A container that shares its CPUs: off what others hold first, onto what others leave last."""
     want = difference.want.cpus
     if trespass := difference.look.outer.reach & sets.claimed:
-        target = want - sets.occupied or sets.refuge
+        target = want - sets.occupied or sets.refuge or want
         if target == want:
             leave += _writes(difference, Phase.LEAVE, difference.files, vacates=trespass)
             return

@@ -10,6 +10,8 @@ from reconciler import errors, events, intent
 from reconciler.cpu.idset import CpuSet
 from reconciler.policy import placement, state
 
+EMPTY_POOL = "the shared pool is empty: none of its CPUs is online; bring some online or free exclusive ones"
+
 
 def grant(
     now: state.State, pod: events.Pod, container: events.Container, what: intent.Intent
@@ -27,7 +29,9 @@ def grant(
 
 
 def check_shared(now: state.State, what: intent.Intent) -> None:
-    """Raises Refused where a shared container's forbid list leaves nothing of the pool."""
+    """Raises Refused where a shared container would have no CPU: by its forbid list, or none is online."""
+    if not now.pool:
+        raise errors.Refused(EMPTY_POOL)
     if now.pool <= what.forbidden:
         raise errors.Refused(
             f"the shared pool is {now.pool} and annotation {intent.FORBID} forbids all of it "
@@ -103,15 +107,31 @@ def _grant_integer(
     usable = _usable(now, what)
     free = usable - without.ledger.exclusive - without.ledger.pinned
     chosen = placement.choose(now.terms.topology, free, what.count)
-    if chosen is None:
-        free |= _lendable(without, pod) & usable
-        chosen = placement.choose(now.terms.topology, free, what.count)
+    if chosen is not None and _leaves_pool(without, chosen):
+        return without.ledger.with_claim(_integer_claim(pod, container, chosen))
+    for lent in _with_lent(without, pod, usable, free, what.count):
+        ledger = _give_back(without.ledger, pod, lent).with_claim(_integer_claim(pod, container, lent))
+        if len(now.terms.poolable - ledger.exclusive) >= now.terms.min_shared:
+            return ledger
     if chosen is None:
         raise errors.Refused(_too_few(without, what))
-    if not _leaves_pool(without, chosen):
-        raise errors.Refused(f"{what.count} exclusive CPUs would {_starve(without, chosen)}")
-    ledger = _give_back(without.ledger, pod, chosen)
-    return ledger.with_claim(_integer_claim(pod, container, chosen))
+    raise errors.Refused(f"{what.count} exclusive CPUs would {_starve(without, chosen)}")
+
+
+def _with_lent(now: state.State, pod: events.Pod, usable: CpuSet, free: CpuSet, count: int) -> list[CpuSet]:
+    """Choices with CPUs of the pod's exited containers: the best one, and that which spares the pool most."""
+    lendable = _lendable(now, pod) & usable
+    missing = count - len(lendable)
+    if not lendable or len(free) < missing:
+        return []
+    machine = now.terms.topology
+    best = placement.choose(machine, free | lendable, count)
+    if missing > 0:
+        rest = placement.choose(machine, free, missing)
+        least = None if rest is None else lendable | rest
+    else:
+        least = placement.choose(machine, lendable, count)
+    return [cpus for cpus in (best, least) if cpus is not None]
 
 
 def _integer_claim(pod: events.Pod, container: events.Container, cpus: CpuSet) -> state.Claim:

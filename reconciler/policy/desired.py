@@ -28,8 +28,8 @@ Desired = Mapping[events.ContainerId, Placement]
 def place(now: state.State, pod: events.Pod, container: events.Container, what: intent.Intent) -> Placement:
     """The placement of one container; costs the same whatever the number of containers.
 
-    A container that is entitled to CPUs and has no claim on them is placed as a shared one, and a
-    shared one that is forbidden the whole pool has the whole pool: no container is left without CPUs.
+    A container that is entitled to CPUs and has no claim on them is placed as a shared one, and a shared
+    one that is forbidden the whole pool has the whole pool. Without CPUs if no CPU of the pool is online.
     """
     claim = state.claim_of(now.ledger, pod, container, what.kind)
     if claim is None:
@@ -45,7 +45,8 @@ def desired(
 ) -> dict[events.ContainerId, Placement]:
     """The placement of every container of `scope`, or of all, that runs or may run and has a cgroup.
 
-    Linear in the scope. Ids that are not known are passed over.
+    One that would be without CPUs is left as it is: an empty `cpuset.cpus` means all that the parent has,
+    exclusive CPUs too. Linear in the scope. Ids that are not known are passed over.
     """
     placements: dict[events.ContainerId, Placement] = {}
     pool = Placement(cpus=now.pool)
@@ -57,8 +58,8 @@ def desired(
         what = now.ledger.intents.get(id_)
         if what is None or what.kind is intent.Kind.UNMANAGED:
             continue
-        if what.kind is intent.Kind.SHARED and not what.forbidden:
-            placements[id_] = pool
-        else:
-            placements[id_] = place(now, now.pod_of(container), container, what)
+        plain = what.kind is intent.Kind.SHARED and not what.forbidden
+        its = pool if plain else place(now, now.pod_of(container), container, what)
+        if its.cpus:
+            placements[id_] = its
     return placements

@@ -31,7 +31,7 @@ def admit(
     """
     what = intent.decide(event.pod, event.container)
     if what.kind is intent.Kind.SHARED:
-        if what.forbidden:
+        if what.forbidden or not now.pool:
             claims.check_shared(now, what)
         ledger = now.ledger
     else:

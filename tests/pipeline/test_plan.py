@@ -153,6 +153,24 @@ def within(now: Overlaps, before: Overlaps) -> bool:
 def situations(draw: st.DrawFn) -> Situation:
     """Up to 16 CPUs, up to four disjoint claims with one or two holders each, up to four others, and anything
     in their files: what is right, what is wrong, nothing, what others hold."""
+    return _drawn(draw)
+
+
+@st.composite
+def crowded(draw: st.DrawFn) -> Situation:
+    """The same where no CPU is in the pool, so that there is nowhere to step to."""
+    calm = _drawn(draw)
+    taken_ = calm.claimed
+    wanted = {id_: its for id_, its in calm.wanted.items() if its.owner is not None}
+    return Situation(
+        online=taken_,
+        wanted=wanted,
+        cpus={id_: calm.cpus[id_] & taken_ for id_ in wanted},
+        mems={id_: calm.mems[id_] for id_ in wanted},
+    )
+
+
+def _drawn(draw: st.DrawFn) -> Situation:
     count = draw(st.integers(2, 16))
     online = CpuSet(range(count))
     holder_of = [byte % 5 for byte in draw(st.binary(min_size=count - 1, max_size=count - 1))]
@@ -264,6 +282,21 @@ def test_only_what_differs_is_written_and_nobody_is_written_to_more_than_twice(s
         assert step.text, "an empty text would open everything to the container"
 
 
+@given(crowded())
+@FAIRLY
+def test_without_a_pool_every_prefix_is_safe_and_no_file_is_emptied(situation: Situation) -> None:
+    run = Run(situation)
+    at_first = overlaps(run, whole)
+    seen = overlaps(run, taken)
+    for count, step in enumerate(run.steps, 1):
+        assert step.text, step
+        run.prefix(count)
+        now = overlaps(run, taken)
+        assert within(now, seen), step
+        assert within(overlaps(run, in_force), at_first), step
+        seen = now
+
+
 @given(troubled())
 @FAIRLY
 def test_no_prefix_is_unsafe_where_writes_fail(situation: Situation) -> None:
@@ -367,6 +400,37 @@ def test_the_order_is_leave_admit_settle(files: dict[str, tuple[str, str, str]],
     told = [f"{step.phase.value} {step.container} {step.text}" for step in steps]
     assert sorted(told) == sorted(lines)
     assert [line.split()[0] for line in told] == [line.split()[0] for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("files", "passes"),
+    [
+        pytest.param(
+            {"a": ("0-1", "a", "2-3"), "b": ("2-3", "b", "4-5"), "c": ("4-7", "c", "6-7")},
+            [["a 0-1"], ["b 2-3"], ["c 4-7"], []],
+            id="each when those before it have gone",
+        ),
+        pytest.param(
+            {"a": ("0-3", "a", "4-5"), "b": ("4-7", "b", "6-7")},
+            [["a 0-3"], ["b 4-7"], []],
+            id="from half of its own to all of it",
+        ),
+        pytest.param(
+            {"a": ("0-3", "a", "4-7"), "b": ("4-7", "b", "0-3")}, [[]], id="two on each other's stay there"
+        ),
+    ],
+)
+def test_without_a_pool_holders_move_as_far_as_they_can(
+    files: dict[str, tuple[str, str, str]], passes: list[list[str]]
+) -> None:
+    situation = _situation(files)
+    told = []
+    for _ in passes:
+        run = Run(situation)
+        run.prefix(len(run.steps))
+        told.append([f"{step.container} {step.text}" for step in run.steps if step.file == diff.CPUS])
+        situation = dataclasses.replace(situation, cpus=run.ground.cpus)
+    assert told == passes
 
 
 def test_a_holder_that_cannot_leave_holds_up_only_who_comes_in_its_place() -> None:

@@ -9,6 +9,7 @@ pods:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import msgspec
@@ -55,9 +56,34 @@ def read(path: str) -> Capture:
     """The capture in the file at `path`. Raises Usage for any reason it cannot be used."""
     tree = load.tree(load.text(path, LARGEST_BYTES), what=path)
     try:
-        return msgspec.convert(tree, Capture)
+        capture = msgspec.convert(tree, Capture)
     except msgspec.ValidationError as error:
         raise errors.Usage(f"{path}: {error}") from error
+    if fault := next(_faults(capture), ""):
+        raise errors.Usage(f"{path}: {fault}")
+    return capture
+
+
+def _faults(capture: Capture) -> Iterator[str]:
+    """Why the files cannot be laid out below one folder: nothing may be written anywhere else."""
+    folders: set[str] = set()
+    for name, text in capture.files.items():
+        if not _is_below(name):
+            yield f"files: {name!r} is not a path below the host's root"
+        if not text.isascii():
+            yield f"files: {name!r} has a text that no file of the kernel has"
+        pieces = name.split("/")
+        folders.update("/".join(pieces[:count]) for count in range(1, len(pieces)))
+    for name in folders & capture.files.keys():
+        yield f"files: {name!r} is a file and a folder"
+    for pod in capture.pods:
+        for cgroup in (pod.cgroup, *(container.cgroup for container in pod.containers)):
+            if cgroup is not None and not _is_below(cgroup):
+                yield f"pods: {pod.name}: cgroup {cgroup!r} is not a path below the cgroup2 mount"
+
+
+def _is_below(path: str) -> bool:
+    return "\0" not in path and not {"", ".", ".."} & set(path.split("/"))
 
 
 def synchronized(capture: Capture) -> events.Synchronized:

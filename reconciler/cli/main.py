@@ -34,20 +34,38 @@ _COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    options = _parse(given)
-    module = importlib.import_module(f"reconciler.cli.{_COMMANDS[options.command][0]}")
     try:
-        code: int = module.run(options)
+        try:
+            return _run(given)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has seen enough; standard output must not be flushed into it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output has seen enough.
+        _discard_output()
         return 1
     except (Exception, KeyboardInterrupt) as error:
         if TRACEBACK in os.environ:
             raise
+        _discard_output()
         print(f"{PROGRAM}: {_sentence(error)}", file=sys.stderr)
         return _code(error)
+
+
+def _run(given: Sequence[str]) -> int:
+    options = _parse(given)
+    module = importlib.import_module(f"reconciler.cli.{_COMMANDS[options.command][0]}")
+    code: int = module.run(options)
     return code
+
+
+def _discard_output() -> None:
+    """Leave nothing in standard output that cannot be written: the interpreter would try again at its end."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _sentence(error: BaseException) -> str:

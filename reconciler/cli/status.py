@@ -28,7 +28,8 @@ def run(given: argparse.Namespace) -> int:
         output.print_json(document)
     else:
         print(text(document))
-    return 1 if given.check and not document["converged"] else 0
+    is_fine = document["converged"] and document["mode"] != "none"
+    return 1 if given.check and not is_fine else 0
 
 
 def text(document: dict[str, Any]) -> str:

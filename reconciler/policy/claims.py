@@ -44,8 +44,10 @@ def take_as_is(
 ) -> state.Ledger | None:
     """The ledger in which an integer container keeps the CPUs it runs on, or None where it may not.
 
-    It may where they are as many as it is entitled to and free to it.
+    It may where nothing is held for it, and they are as many as it is entitled to and free to it.
     """
+    if state.claim_key(pod, container, what.kind) in now.ledger.claims:
+        return None
     if len(cpus) != what.count or not cpus <= _free(now, what) or not _leaves_pool(now, cpus):
         return None
     return now.ledger.with_claim(_integer_claim(pod, container, cpus))

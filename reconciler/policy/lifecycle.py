@@ -67,29 +67,29 @@ def absorb(now: state.State, event: events.Event) -> state.State:
 def adopt(now: state.State, looks: observed.Observed) -> state.State:
     """The state after start-up: every container of the inventory has an intent, and a claim if it can.
 
-    Claims that are held already stay. Then annotated pods get their lists; integer containers keep the
-    CPUs they run on (`looks`) where these are valid, and get others where they are not. In order of ids,
-    so that the same node gives the same result.
+    Claims that are held already stay. Then whoever runs on what it is entitled to keeps it (`looks`): lists
+    in force, then integer containers on valid CPUs. Then the other lists, and integer containers that need
+    other CPUs. In order of ids, so that the same node gives the same result.
     """
     new = [
-        (_ADOPTION_ORDER[intent.decide(pod, container).kind], id_, pod, container)
+        (_ADOPTION_ORDER[what.kind], id_, pod, container, what)
         for id_, container in now.inventory.containers.items()
         if id_ not in now.ledger.intents
         for pod in (now.pod_of(container),)
+        for what in (intent.decide(pod, container),)
     ]
-    # Integer containers that can keep their CPUs come before those that need others.
     keeping, others = [], []
-    for order, id_, pod, container in sorted(new, key=lambda entry: entry[:2]):
+    for _, id_, pod, container, what in sorted(new, key=lambda entry: entry[:2]):
         look = looks.get(id_)
-        cpus = look.outer.cpus if isinstance(look, observed.Present) else None
-        if order < _ADOPTION_ORDER[intent.Kind.INTEGER]:
+        cpus = look.outer.cpus if isinstance(look, observed.Present) else CpuSet()
+        if cpus and what.kind is intent.Kind.INTEGER:
+            keeping.append((pod, container, what, cpus))
+        elif cpus and cpus == what.cpus:
             now = _adopt_one(now, pod, container, None)
-        elif order == _ADOPTION_ORDER[intent.Kind.INTEGER] and cpus:
-            keeping.append((pod, container, cpus))
         else:
             others.append((pod, container))
-    for pod, container, cpus in keeping:
-        kept = claims.take_as_is(now, pod, container, intent.decide(pod, container), cpus)
+    for pod, container, what, cpus in keeping:
+        kept = claims.take_as_is(now, pod, container, what, cpus)
         if kept is None:
             others.append((pod, container))
         else:
@@ -189,7 +189,12 @@ def _removed(
         return now
     what = before.ledger.intents.get(container.id)
     ledger = now.ledger.without_container(container.id)
-    if what is not None and next(now.inventory.attempts(pod.sandbox, container.name), None) is None:
+    attempts = (
+        attempt
+        for sandbox in now.inventory.sandboxes(pod.uid)
+        for attempt in now.inventory.attempts(sandbox, container.name)
+    )
+    if what is not None and next(attempts, None) is None:
         ledger = _without_holder(ledger, state.claim_key(pod, container, what.kind), container.name)
     return dataclasses.replace(now, ledger=ledger)
 

@@ -35,6 +35,7 @@ _HINTS = {
     errno.EACCES: "not permitted",
     errno.ERANGE: "a CPU or node in the list does not exist on this machine",
     errno.EINVAL: "the kernel refuses the list",
+    errno.E2BIG: "the list is longer than the kernel takes",
     errno.ENOSPC: "the kernel would leave the processes of the group without CPUs or memory",
     errno.EBUSY: "the kernel refuses while deadline tasks or a partition need these CPUs",
     errno.EMFILE: "no file descriptor is left; raise the limit of open files",

@@ -27,6 +27,9 @@ _REGION = re.compile(
     re.ASCII,
 )
 _MAX_NODES = 1024
+_LONGEST = {cgroupfs.CPUS: 100 + 6 * CpuSet.LIMIT, cgroupfs.MEMS: 100 + 6 * _MAX_NODES}
+"""Characters that the kernel takes in one write (kernel/cgroup/cpuset.c, `max_write_len`)."""
+_LONGEST_NUMBER = 10
 _CONTROL_FILES = {
     "cgroup.controllers": "cpuset cpu memory pids\n",
     "cgroup.subtree_control": "cpuset cpu memory pids\n",
@@ -51,6 +54,7 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
 
     def make(self, path: str, cpus: str = "", mems: str = "") -> None:
         """Make a group with the missing ones above it. "" leaves a list as it is. Raises as `write` does."""
+        cgroupfs.check_path(path)
         piece = ""
         for name in path.split("/"):
             piece = f"{piece}/{name}" if piece else name
@@ -63,12 +67,14 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
 
     def remove(self, path: str) -> None:
         """Remove a group and what is in it; one that is not there is no fault."""
+        cgroupfs.check_path(path)
         self.forget(path)
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(os.path.join(self.root, path))
 
     def look(self, path: str) -> observed.Look:
         """As `Cgroupfs.look`; what is effective is worked out and not read."""
+        cgroupfs.check_path(path)
         full = os.path.join(self.root, path)
         if not os.path.isdir(full):
             return observed.Absent()
@@ -86,6 +92,7 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
 
     def write(self, path: str, file: str, text: str) -> None:
         """As `Cgroupfs.write`, with the errors that the kernel gives. Refreshes what is effective below."""
+        cgroupfs.check_path(path)
         name = file.rpartition("/")[2]
         if os.path.isdir(os.path.join(self.root, path)):
             try:
@@ -97,6 +104,7 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
 
     def refresh(self, path: str) -> None:
         """Write the files that show what is effective, for onlookers: of a group and of all below it."""
+        cgroupfs.check_path(path)
         for group in self._groups(path):
             with contextlib.suppress(OSError, errors.Malformed):
                 cpuset = self._cpuset(group)
@@ -157,6 +165,8 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
 
     def _accepted(self, name: str, text: str) -> str:
         """The list as the kernel would print it. Raises OSError as the kernel would."""
+        if len(text) > _LONGEST.get(name, len(text)):
+            raise _refusal(errno.E2BIG)
         if name == cgroupfs.CPUS:
             cpus = CpuSet(parse_list(text, max(self._possible, default=0) + 1))
             if not cpus <= self._possible:
@@ -185,7 +195,7 @@ def parse_list(text: str, limit: int) -> set[int]:
         if found is None:
             raise _refusal(errno.EINVAL)
         first, last = _bounds(found, limit - 1)
-        used, group = int(found["used"] or 1), int(found["group"] or 1)
+        used, group = (_number(found[part] or "1") for part in ("used", "group"))
         if first > last or not used <= group or not group:
             raise _refusal(errno.EINVAL)
         if last >= limit:
@@ -199,10 +209,16 @@ def _bounds(region: re.Match[str], last_id: int) -> tuple[int, int]:
     if region["all"]:
         return 0, last_id
     texts = (region["only"], region["only"]) if region["only"] else (region["first"], region["last"])
-    first, last = (last_id if text == "N" else int(text) for text in texts)
-    if max(first, last) >= 1 << 32:
-        raise _refusal(errno.EOVERFLOW)
+    first, last = (last_id if text == "N" else _number(text) for text in texts)
     return first, last
+
+
+def _number(digits: str) -> int:
+    """A number that an unsigned int of the kernel's holds. Raises OSError, EOVERFLOW, for any other."""
+    digits = digits.lstrip("0") or "0"
+    if len(digits) > _LONGEST_NUMBER or int(digits) >= 1 << 32:
+        raise _refusal(errno.EOVERFLOW)
+    return int(digits)
 
 
 def _refusal(number: int) -> OSError:

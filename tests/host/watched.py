@@ -13,16 +13,19 @@ NOTHING = inotify.Changes(paths=frozenset(), vanished=frozenset(), overflowed=Fa
 
 @contextlib.contextmanager
 def watching(root: str, *paths: str) -> Iterator[inotify.Watcher]:
+    """A watcher of these groups, which must be there."""
     with contextlib.closing(inotify.Watcher(root)) as watcher:
         assert all(watcher.watch(path) for path in paths)
         yield watcher
 
 
 def written(*paths: str) -> inotify.Changes:
+    """Groups that were written to, and nothing else."""
     return inotify.Changes(paths=frozenset(paths), vanished=frozenset(), overflowed=False)
 
 
 def vanished(*paths: str) -> inotify.Changes:
+    """Groups that are gone, and nothing else."""
     return inotify.Changes(paths=frozenset(), vanished=frozenset(paths), overflowed=False)
 
 

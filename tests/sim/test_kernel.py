@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import pathlib
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -249,41 +248,37 @@ def test_a_thousand_groups_follow_the_one_above_them(made: Ground) -> None:
         assert made.text(f"{path}/cpuset.cpus.effective") == "2-7"
 
 
-@pytest.mark.parametrize(
-    ("text", "ids"),
-    [
-        pytest.param("", [], id="nothing"),
-        pytest.param(" , ,", [], id="separators"),
-        pytest.param("N", [7], id="the-last"),
-        pytest.param("5-N", [5, 6, 7], id="up-to-the-last"),
-        pytest.param("ALL", range(8), id="all"),
-        pytest.param("all:1/4", [0, 4], id="all-with-a-stride"),
-        pytest.param("1-6:2/3", [1, 2, 4, 5], id="two-of-three"),
-        pytest.param("0-7:0/2", [], id="none-of-two"),
-        pytest.param("1 3\t5", [1, 3, 5], id="spaces"),
-    ],
-)
-def test_the_kernel_s_grammar_is_taken(text: str, ids: list[int]) -> None:
-    assert kernel.parse_list(text, 8) == set(ids)
+@pytest.mark.parametrize("path", ["", "/etc", "..", "case/../..", "case/a\0b"], ids=ascii)
+def test_a_path_that_leads_out_of_the_tree_is_refused(made: Ground, path: str) -> None:
+    for ask in (made.kernel.look, made.kernel.make, made.kernel.remove, made.kernel.refresh):
+        with pytest.raises(errors.Malformed, match="cgroup path"):
+            ask(path)
+    with pytest.raises(errors.Malformed, match="cgroup path"):
+        made.kernel.write(path, "cpuset.cpus", "0")
+    assert os.listdir(made.root) == ["case"]
 
 
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        pytest.param("8", errno.ERANGE, id="behind-the-last"),
-        pytest.param("0-8", errno.ERANGE, id="range-behind-the-last"),
-        pytest.param("9-8", errno.EINVAL, id="backwards-and-behind"),
-        pytest.param("4294967295", errno.ERANGE, id="largest-int"),
-        pytest.param("4294967296", errno.EOVERFLOW, id="no-int"),
-        pytest.param("0-7:3/2", errno.EINVAL, id="three-of-two"),
-        pytest.param("0-7:0/0", errno.EINVAL, id="none-of-none"),
-        pytest.param("5:1/2", errno.EINVAL, id="stride-of-one"),
-        pytest.param("allx", errno.EINVAL, id="all-and-more"),
-        pytest.param("n", errno.EINVAL, id="small-n"),
-        pytest.param("\u0663", errno.EINVAL, id="digit-of-another-script"),
-    ],
-)
-def test_what_the_kernel_refuses_is_refused_with_its_errno(text: str, number: int) -> None:
-    with pytest.raises(OSError, match=re.escape(os.strerror(number))) as caught:
-        kernel.parse_list(text, 8)
-    assert caught.value.errno == number
+def test_a_text_that_is_too_long_for_the_kernel_is_refused_and_the_old_list_stays(made: Ground) -> None:
+    made.kernel.make("case/a", cpus="1")
+    assert made.write("a", "cpuset.cpus", "0," * 25_000) == errno.E2BIG
+    assert made.look("a")["cpus"] == "1"
+
+
+def test_a_shorter_list_covers_a_longer_one_in_one_write_so_that_nobody_sees_an_empty_file(
+    made: Ground,
+) -> None:
+    made.kernel.make("case/a", cpus="0-6")
+    with open(os.path.join(made.root, "case/a/cpuset.cpus"), encoding="ascii") as file:
+        made.kernel.write("case/a", "cpuset.cpus", "7")
+        assert file.read() == "7  \n"
+    assert made.look("a")["cpus"] == "7"
+
+
+def test_no_descriptor_stays_open(tmp_path: pathlib.Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with ground(str(tmp_path)) as made:
+        for index in range(20):
+            made.kernel.make(f"case/a{index}", cpus="1")
+            made.look(f"a{index}")
+            made.kernel.remove(f"case/a{index}")
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -168,9 +168,9 @@ def _results(folder: pathlib.Path) -> int | None:
     try:
         with tarfile.open(folder / "results.img") as archive:
             archive.extractall(target, filter="data")
-    except tarfile.TarError:
+        return int((target / "code").read_text())
+    except (tarfile.TarError, FileNotFoundError):
         return None
-    return int((target / "code").read_text())
 
 
 def _last_words(folder: pathlib.Path) -> str:

@@ -53,9 +53,9 @@ def switch_on(path: pathlib.Path, controllers: tuple[str, ...] = _CONTROLLERS) -
         control.write_text(" ".join(f"+{name}" for name in sorted(missing)))
 
 
-def remove(name: str) -> None:
-    """Stop a pod's slice."""
-    systemd.systemctl("stop", name)
+def remove(*names: str) -> None:
+    """Stop pods' slices."""
+    systemd.systemctl("stop", *names)
 
 
 def _wait_for(path: pathlib.Path) -> None:

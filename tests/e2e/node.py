@@ -65,9 +65,11 @@ class Node:
         self.cri.close()
 
     async def clear(self) -> None:
-        """Delete every pod that this object ran."""
-        for name in list(self.pods):
-            await self.delete(name)
+        """Delete every pod that this object ran, all at once."""
+        pods, self.pods = list(self.pods.values()), {}
+        await asyncio.gather(*map(self._end_sandbox, pods))
+        if pods:
+            kubelet.remove(*(pod.parent for pod in pods))
 
     async def run_pod(self, spec: runtime_pods.PodSpec) -> Pod:
         """Make the pod's slice and run its sandbox. Raises Refused."""
@@ -120,10 +122,13 @@ class Node:
     async def delete(self, name: str) -> None:
         """Stop and remove a pod and its slice, as kubelet does in the end."""
         pod = self.pods.pop(name)
+        await self._end_sandbox(pod)
+        kubelet.remove(pod.parent)
+
+    async def _end_sandbox(self, pod: Pod) -> None:
         with contextlib.suppress(errors.Gone):
             await self.cri.stop_sandbox(pod.sandbox)
             await self.cri.remove_sandbox(pod.sandbox)
-        kubelet.remove(pod.parent)
 
     async def until_answered(self) -> None:
         """Wait until the runtime answers, as after a restart."""

@@ -55,7 +55,7 @@ class _IdSet:
         Raises Malformed, naming `what` and the position, for anything else, a range that runs backwards
         and an id of LIMIT or above included.
         """
-        if not text.strip(" \t\n"):
+        if not text or (text.isspace() and not text.strip(" \t\n")):  # a strip of anything else copies it
             return cls.from_bits(0)
         bits = 0
         start = 0

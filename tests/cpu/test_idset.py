@@ -163,6 +163,25 @@ def test_a_list_of_any_length_takes_no_memory(text: str) -> None:
     assert peak < 200_000
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("0-7," * 40_000 + "0-7", id="bare"),
+        pytest.param("0-7," * 40_000 + "0-7\n", id="with-an-end-of-line"),
+        pytest.param("0-7" + " " * 160_000, id="followed-by-spaces"),
+    ],
+)
+def test_a_long_list_that_is_right_is_read_without_a_copy_of_it(text: str) -> None:
+    tracemalloc.start()
+    try:
+        made = CpuSet.parse(text, what="list")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert str(made) == "0-7"
+    assert peak < 100_000
+
+
 @pytest.mark.parametrize("outside", [-1, 8192], ids=["below", "above"])
 def test_an_id_outside_the_limits_is_refused(outside: int) -> None:
     with pytest.raises(errors.Malformed, match=f"{outside} is outside 0-8191"):

@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import pathlib
+from typing import Any
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler import errors
 from reconciler.cpu import topology as topologies
 from reconciler.cpu.idset import CpuSet, NodeSet
 from reconciler.sim import machine
@@ -147,6 +147,35 @@ def test_a_large_machine_of_512_cpus_is_read() -> None:
     assert str(parsed.siblings(511)) == "255,511"
 
 
+class Counted(dict[str, str]):
+    """Files that count how often they are asked for."""
+
+    count = 0
+
+    def get(self, key: str, default: Any = None, /) -> Any:
+        """As a dictionary's."""
+        self.count += 1
+        return super().get(key, default)
+
+    def __getitem__(self, key: str) -> str:
+        self.count += 1
+        return super().__getitem__(key)
+
+    def __contains__(self, key: object) -> bool:
+        self.count += 1
+        return super().__contains__(key)
+
+
+def test_twice_the_cpus_take_twice_the_look_ups() -> None:
+    counts = []
+    for cores in (4, 8, 16):
+        files = Counted(machine.build(machine.Shape(sockets=2, nodes=4, llcs=4, cores=cores)))
+        topologies.parse(files)
+        counts.append(files.count)
+    assert counts[1] < 2 * counts[0]
+    assert counts[2] < 2 * counts[1]
+
+
 def test_a_cpu_that_is_not_online_has_no_siblings() -> None:
     parsed = topologies.parse(texts("sparse"))
     assert str(parsed.siblings(6)) == "6"
@@ -185,6 +214,16 @@ def test_a_cache_that_spans_two_nodes_counts_as_one_in_each() -> None:
     assert lists(topologies.parse(files).llcs) == ["0-3", "4-7"]
 
 
+def test_where_no_cache_is_known_the_cpus_of_a_node_count_as_one() -> None:
+    files = {path: text for path, text in machine.vm().items() if "/cache/" not in path}
+    assert lists(topologies.parse(files).llcs) == ["0-3", "4-7"]
+
+
+def test_a_cpu_without_known_caches_counts_with_the_rest_of_its_node() -> None:
+    files = {path: text for path, text in machine.vm().items() if "/cpu0/cache/" not in path}
+    assert lists(topologies.parse(files).llcs) == ["0-3", "4-7"]
+
+
 def test_an_instruction_cache_is_no_last_level_cache() -> None:
     files = machine.vm()
     files |= {f"{topologies.cache_path(cpu, 3)}/type": "Instruction\n" for cpu in range(8)}
@@ -196,70 +235,3 @@ def test_equal_texts_give_equal_topologies() -> None:
     assert first == second
     assert hash(first) == hash(second)
     assert first != topologies.parse(machine.two_sockets())
-
-
-CPU0 = "sys/devices/system/cpu/cpu0"
-NODE0 = "sys/devices/system/node/node0"
-
-
-@pytest.mark.parametrize(
-    ("path", "text", "why"),
-    [
-        pytest.param(topologies.ONLINE, "", "no CPU is online", id="none-online"),
-        pytest.param(topologies.ONLINE, "0-7x", "'0-7x' is not a CPU or range", id="online"),
-        pytest.param(topologies.ONLINE, "0-8192", "above 8191", id="more-cpus-than-can-be"),
-        pytest.param(topologies.PRESENT, "(null)", "not a CPU or range", id="present"),
-        pytest.param(topologies.ISOLATED, "?", "not a CPU or range", id="isolated"),
-        pytest.param(f"{CPU0}/topology/core_cpus_list", "zebra", "not a CPU", id="siblings"),
-        pytest.param(f"{CPU0}/topology/core_cpus_list", "1", "does not have CPU 0", id="others-siblings"),
-        pytest.param(f"{CPU0}/topology/core_cpus_list", "", "does not have CPU 0", id="no-siblings"),
-        pytest.param(f"{CPU0}/topology/physical_package_id", "", "not a number", id="no-package"),
-        pytest.param(f"{CPU0}/topology/physical_package_id", "two", "'two' is not", id="package"),
-        pytest.param(f"{CPU0}/cache/index3/level", "L3", "'L3' is not a number", id="level"),
-        pytest.param(f"{CPU0}/cache/index3/level", "9" * 5000, "not a number", id="long-level"),
-        pytest.param(f"{CPU0}/cache/index3/shared_cpu_list", "4-7", "does not have", id="others-cache"),
-        pytest.param(topologies.NODES_ONLINE, "0-x", "not a NUMA node", id="nodes"),
-        pytest.param(topologies.NODES_WITH_MEMORY, "a", "not a NUMA node", id="memory"),
-        pytest.param(f"{NODE0}/cpulist", "0-", "not a CPU or range", id="cpus-of-a-node"),
-        pytest.param(f"{NODE0}/distance", "10", "1 distances for the 2 online nodes", id="one-distance"),
-        pytest.param(f"{NODE0}/distance", "10 far", "not a row of distances", id="distance"),
-        pytest.param(f"{NODE0}/distance", "10 -20", "not a row of distances", id="negative-distance"),
-    ],
-)
-def test_a_text_that_cannot_be_right_is_named(path: str, text: str, why: str) -> None:
-    with pytest.raises(errors.Malformed) as caught:
-        topologies.parse(machine.vm() | {path: text})
-    assert caught.value.what == path
-    assert why in caught.value.why
-
-
-def test_a_distance_to_a_node_that_is_not_online_is_an_error() -> None:
-    with pytest.raises(errors.Malformed, match="node0/distance: 2 distances for the 1 online nodes 0"):
-        topologies.parse(machine.vm() | {topologies.NODES_ONLINE: "0"})
-
-
-def test_a_cpu_of_two_nodes_is_an_error() -> None:
-    files = machine.vm() | {"sys/devices/system/node/node1/cpulist": "3-7"}
-    with pytest.raises(errors.Malformed, match="node1/cpulist: CPUs 3 belong to another node"):
-        topologies.parse(files)
-
-
-def test_a_cpu_of_no_node_is_an_error() -> None:
-    files = machine.vm() | {"sys/devices/system/node/node1/cpulist": "4-6"}
-    with pytest.raises(errors.Malformed, match="no node has the online CPUs 7"):
-        topologies.parse(files)
-
-
-def test_no_list_of_online_cpus_is_an_error() -> None:
-    with pytest.raises(errors.Malformed, match=f"{topologies.ONLINE}: the list of online CPUs is missing"):
-        topologies.parse({})
-
-
-@given(st.sampled_from(sorted(machine.vm())), st.text(max_size=20))
-def test_any_text_gives_a_topology_or_a_typed_error(path: str, text: str) -> None:
-    files = machine.vm() | {path: text}
-    try:
-        parsed = topologies.parse(files)
-    except errors.Malformed:
-        return
-    assert sorted(cpu for core in parsed.cores for cpu in core) == list(parsed.online)

@@ -33,7 +33,10 @@ async def serving(path: str, answers: Mapping[str, Answer]) -> AsyncIterator[Non
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+            # asyncio cancels this task where the agent ends, and up to 3.11 complains if it lets itself be.
+            with contextlib.suppress(
+                OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.CancelledError
+            ):
                 async with asyncio.timeout(_PATIENCE):
                     document = await _answer(await _line(reader), answers)
                     writer.write(json.dumps(document, separators=(",", ":")).encode() + b"\n")

@@ -14,13 +14,18 @@ LARGEST_BYTES = 1 << 20
 
 
 class _Loader(yaml.CSafeLoader):
-    """CSafeLoader that refuses duplicate keys, which YAML 1.2 forbids and PyYAML lets pass."""
+    """CSafeLoader that refuses keys which cannot be a dict's, and duplicate ones: YAML 1.2 forbids these and
+    PyYAML lets them pass."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in seen:
+            if not isinstance(key, Hashable):
+                raise yaml.MarkedYAMLError(
+                    problem="a key is a list or a mapping", problem_mark=key_node.start_mark
+                )
+            if key in seen:
                 raise yaml.MarkedYAMLError(
                     problem=f"key {key!r} stands twice", problem_mark=key_node.start_mark
                 )

@@ -16,8 +16,9 @@ from reconciler.cpu.idset import CpuSet
 class Nri(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
     """How the plugin registers. The default index sees the other plugins' choices (NRI sorts by index)."""
 
-    plugin_name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.+-]{1,64}$")] = "cpuset-reconciler"
-    plugin_index: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{2}$")] = "90"
+    # `$` alone lets a newline at the end pass in Python, and `\Z` is unknown to JSON Schema.
+    plugin_name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.+-]{1,64}$(?!\n)")] = "cpuset-reconciler"
+    plugin_index: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{2}$(?!\n)")] = "90"
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):

@@ -9,7 +9,10 @@ import pytest
 
 from reconciler import errors, events
 from reconciler.config import schema
+from reconciler.cpu import topology as topologies
+from reconciler.host import sysfs
 from reconciler.runtime.nri.handler import Adjustment
+from reconciler.sim import machine
 from tests.daemon import node, pods
 
 EVERYTHING = "0-7"
@@ -338,3 +341,28 @@ async def test_another_configuration_applies_to_what_runs(tmp_path: pathlib.Path
         made.agent.renew(made.topology, schema.Config())
         await made.quiet()
         assert (made.cpus(container), made.status()["containers"][0]["state"]) == ("4-7", "in-sync")
+
+
+async def test_cpus_that_go_offline_leave_the_pool_and_return(tmp_path: pathlib.Path) -> None:
+    async with node.running(tmp_path) as made:
+        await made.run(WEB, SHARED)
+        machine.write(made.root, {topologies.ONLINE: "0-5\n"})
+        made.agent.renew(sysfs.topology(made.root), schema.Config())
+        await made.quiet()
+        assert made.cpus(SHARED) == "0-5"
+        assert made.status()["pools"]["offline"] == "6-7"
+        machine.write(made.root, {topologies.ONLINE: "0-7\n"})
+        made.agent.renew(sysfs.topology(made.root), schema.Config())
+        await made.quiet()
+        assert made.cpus(SHARED) == EVERYTHING
+
+
+async def test_the_same_topology_and_configuration_again_cost_no_pass(tmp_path: pathlib.Path) -> None:
+    async with node.running(tmp_path) as made:
+        await made.run(WEB, SHARED)
+        before = made.agent.state
+        made.kernel.looks.clear()
+        made.agent.renew(made.topology, schema.Config(pass_interval_seconds=1.0))
+        await asyncio.sleep(0.02)
+        assert made.agent.state is before
+        assert made.kernel.looks == []

@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from reconciler import events
+from reconciler import errors, events
+from reconciler.daemon import supervisor
 from reconciler.sim import runtime_pods
 from tests.daemon import process
 
@@ -153,3 +154,24 @@ async def test_a_dry_run_writes_nothing_and_refuses_nothing(its: process.Machine
         assert await agent.stop() == 0
     assert agent.records("agent.started")[0]["dry"] is True
     assert agent.records("pass.done") == []
+
+
+async def test_the_first_part_that_fails_ends_all() -> None:
+    ended: list[str] = []
+
+    async def fail() -> None:
+        await asyncio.sleep(0)
+        raise errors.Usage("a descriptor that is no socket")
+
+    async def go_on() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("the other part")
+
+    stop = asyncio.create_task(asyncio.Event().wait())
+    with pytest.raises(errors.Usage, match="no socket"):
+        await supervisor._serve(stop, go_on(), fail())
+    assert ended == ["the other part"]
+    assert not stop.done()
+    stop.cancel()

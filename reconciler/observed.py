@@ -51,3 +51,10 @@ class Unreadable:
 
 Look = Present | Absent | Unreadable
 Observed = Mapping[events.ContainerId, Look]
+
+
+def asked_for(looks: Observed) -> dict[events.ContainerId, CpuSet]:
+    """The CPUs that each cgroup asks for itself; those that inherit, or could not be read, are left out."""
+    return {
+        id_: look.outer.cpus for id_, look in looks.items() if isinstance(look, Present) and look.outer.cpus
+    }

@@ -8,7 +8,7 @@ import contextlib
 import tempfile
 from typing import Any
 
-from reconciler import report
+from reconciler import observed, report
 from reconciler.cli import captured, output
 from reconciler.config import load, schema
 from reconciler.daemon import api, options, status, walk
@@ -72,7 +72,8 @@ def _on(capture: captured.Capture, config: schema.Config) -> dict[str, Any]:
         walker = walk.Walker(tree, report.Book(), _Silent(), dry=True)
         now = state.State(terms=state.terms(topology, config))
         now = lifecycle.absorb(now, captured.synchronized(capture))
-        now = lifecycle.adopt(now, walker.look(now, now.inventory.containers))
+        runs = walker.look(now, now.inventory.containers)
+        now = lifecycle.adopt(now, observed.asked_for(runs))
         looks, steps = walker.preview(now)
         return {
             **status.plan_document(now, looks, steps),

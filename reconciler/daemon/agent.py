@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 from collections.abc import Iterable
 
-from reconciler import errors, events, intent, report
+from reconciler import errors, events, intent, observed, report
 from reconciler.config import schema
 from reconciler.cpu import topology as topologies
 from reconciler.daemon import passes, telling, watching
@@ -101,7 +101,7 @@ class Agent:
         new = [id_ for id_ in now.inventory.containers if id_ not in now.ledger.intents]
         try:
             looks = await self._passes.looks(now, new)
-            self._become(lifecycle.retry(lifecycle.adopt(self.state, looks)))
+            self._become(lifecycle.retry(lifecycle.adopt(self.state, observed.asked_for(looks))))
         except Exception as error:  # noqa: BLE001  it must be tried again, whatever broke it off
             self._tell.failed("adoption", error)
             return False

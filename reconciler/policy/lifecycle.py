@@ -7,9 +7,10 @@ never refuses: what cannot be satisfied stays on the shared pool and is reported
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import assert_never
 
-from reconciler import errors, events, intent, inventory, observed
+from reconciler import errors, events, intent, inventory
 from reconciler.cpu.idset import CpuSet
 from reconciler.policy import claims, desired, state
 
@@ -64,12 +65,13 @@ def absorb(now: state.State, event: events.Event) -> state.State:
             assert_never(never)
 
 
-def adopt(now: state.State, looks: observed.Observed) -> state.State:
+def adopt(now: state.State, running_on: Mapping[events.ContainerId, CpuSet]) -> state.State:
     """The state after start-up: every container of the inventory has an intent, and a claim if it can.
 
-    Claims that are held already stay. Then whoever runs on what it is entitled to keeps it (`looks`): lists
-    in force, then integer containers on valid CPUs. Then the other lists, and integer containers that need
-    other CPUs. In order of ids, so that the same node gives the same result.
+    `running_on` are the CPUs that containers' own cgroups ask for. Claims that are held already stay. Then
+    whoever runs on what it is entitled to keeps it: lists in force, then integer containers on valid CPUs.
+    Then the other lists, and integer containers that need other CPUs. In order of ids, so that the same
+    node gives the same result.
     """
     new = [
         (_ADOPTION_ORDER[what.kind], id_, pod, container, what)
@@ -80,8 +82,7 @@ def adopt(now: state.State, looks: observed.Observed) -> state.State:
     ]
     keeping, others = [], []
     for _, id_, pod, container, what in sorted(new, key=lambda entry: entry[:2]):
-        look = looks.get(id_)
-        cpus = look.outer.cpus if isinstance(look, observed.Present) else CpuSet()
+        cpus = running_on.get(id_, CpuSet())
         if cpus and what.kind is intent.Kind.INTEGER:
             keeping.append((pod, container, what, cpus))
         elif cpus and cpus == what.cpus:

@@ -47,7 +47,7 @@ class _Machine:
             return
         nodes = [node for node in self._nodes if (node & self._free).bit_count() >= count]
         for room in nodes or [self._fullest_nodes(count)]:
-            yield self._across(room, count)
+            yield self._without_cpu_0(self._across(room, count))
 
     def score(self, chosen: int) -> _Score:
         """Smaller is better, in the order of the preferences; the CPUs themselves break a tie."""
@@ -96,6 +96,20 @@ class _Machine:
                 return taken | self._within(last, missing)
             taken |= self._llcs[index] & self._free
         return taken
+
+    def _without_cpu_0(self, chosen: int) -> int:
+        """The choice, or a better one: CPU 0 is exchanged for the free twin of a core that is split anyway."""
+        if not chosen & 1:
+            return chosen
+        better = [chosen]
+        rest = chosen & ~1
+        while rest:
+            core = self._core_of((rest & -rest).bit_length() - 1).bits
+            twins = core & self._free & ~chosen & ~1
+            if twins:
+                better.append(chosen ^ 1 | _lowest(twins, 1))
+            rest &= ~core
+        return min(better, key=self.score)
 
     def _by_fullness(self, index: int) -> tuple[int, int, int]:
         return -self._has(index), self._llcs[index] & self._free & 1, index

@@ -153,7 +153,7 @@ class Fleet:
                 ),
             )
         )
-        self.now = lifecycle.retry(lifecycle.adopt(self.now, dict(self.files)))
+        self.now = lifecycle.retry(lifecycle.adopt(self.now, observed.asked_for(self.files)))
         self.write()
 
     def restart(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reconciler import errors, events, intent, observed
+from reconciler.cpu.idset import CpuSet
 from reconciler.policy import desired, lifecycle, state
 from reconciler.sim import machine
 from tests.pipeline import samples
@@ -16,7 +17,6 @@ DB = samples.pod("db", qos=samples.GUARANTEED)
 OTHER = samples.pod("other", qos=samples.GUARANTEED)
 WEB = samples.pod("web", paused=True)
 LISTED = samples.pod("listed", qos=samples.GUARANTEED, annotations={intent.CORES: "2-3"})
-NOTHING: observed.Observed = {}
 
 
 def integer(pod: events.Pod, count: int = 2, *, name: str = "main", attempt: int = 0) -> events.Container:
@@ -68,7 +68,7 @@ def adopted(
     """A node whose agent starts while these run, each on what `looks` says by pod."""
     now = listed(samples.fresh(EIGHT), *containers)
     seen = {its.id: samples.look((looks or {}).get(pod.name, "0-7")) for pod, its in containers}
-    return lifecycle.retry(lifecycle.adopt(now, seen))
+    return lifecycle.retry(lifecycle.adopt(now, observed.asked_for(seen)))
 
 
 def test_the_next_attempt_has_the_same_cpus_and_nobody_gets_them_in_between() -> None:
@@ -151,7 +151,7 @@ def test_a_pause_container_is_shared_whatever_its_pod_is(how: str) -> None:
     if how == "sandbox":
         now = started(now, pod)
     elif how == "list":
-        now = lifecycle.adopt(listed(now, (pod, integer(pod))), NOTHING)
+        now = lifecycle.adopt(listed(now, (pod, integer(pod))), {})
     else:
         now = admitted(now, pod, integer(pod))
     pause = events.ContainerId(pod.sandbox)
@@ -237,7 +237,7 @@ def test_a_list_of_the_runtime_leaves_the_claim_of_a_container_that_is_down() ->
 def test_a_claim_that_is_held_stays_when_the_next_attempt_is_found_on_other_cpus() -> None:
     first, second = integer(DB), integer(DB, attempt=1)
     now = admitted(started(samples.fresh(EIGHT), DB), DB, first)
-    now = lifecycle.adopt(listed(now, (DB, second)), {second.id: samples.look("6-7")})
+    now = lifecycle.adopt(listed(now, (DB, second)), {second.id: CpuSet.parse("6-7", what="test")})
     assert held(now) == {"test/db/main": "2-3"}
 
 

@@ -224,7 +224,7 @@ class InProcess:
         self._absorb(conversion.synchronized(pods, messages, _complain))
         known = self.now.inventory.containers
         looks = {id_: self.look(its.cgroup) for id_, its in known.items() if its.cgroup is not None}
-        self.now = lifecycle.retry(lifecycle.adopt(self.now, looks))
+        self.now = lifecycle.retry(lifecycle.adopt(self.now, observed.asked_for(looks)))
 
     def _absorb(self, event: events.Event) -> None:
         before = self.now.inventory.containers

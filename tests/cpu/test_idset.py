@@ -146,7 +146,7 @@ def parsed(text: str) -> tuple[CpuSet | None, int | None]:
 @pytest.mark.parametrize(
     "text",
     [
-        pytest.param("0-8191," * 20_000 + "x", id="the-same-range-again-and-again"),
+        pytest.param("0-8191," * 6_000 + "x", id="the-same-range-again-and-again"),
         pytest.param("1" * 700_000, id="one-long-number"),
         pytest.param("0-4294967295", id="a-range-of-four-thousand-million"),
         pytest.param("," * 700_000, id="commas"),
@@ -160,15 +160,15 @@ def test_a_list_of_any_length_takes_no_memory(text: str) -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 200_000
+    assert peak < 20_000
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        pytest.param("0-7," * 40_000 + "0-7", id="bare"),
-        pytest.param("0-7," * 40_000 + "0-7\n", id="with-an-end-of-line"),
-        pytest.param("0-7" + " " * 160_000, id="followed-by-spaces"),
+        pytest.param("0-7," * 10_000 + "0-7", id="bare"),
+        pytest.param("0-7," * 10_000 + "0-7\n", id="with-an-end-of-line"),
+        pytest.param("0-7" + " " * 40_000, id="followed-by-spaces"),
     ],
 )
 def test_a_long_list_that_is_right_is_read_without_a_copy_of_it(text: str) -> None:
@@ -179,7 +179,7 @@ def test_a_long_list_that_is_right_is_read_without_a_copy_of_it(text: str) -> No
     finally:
         tracemalloc.stop()
     assert str(made) == "0-7"
-    assert peak < 100_000
+    assert peak < 20_000
 
 
 @pytest.mark.parametrize("outside", [-1, 8192], ids=["below", "above"])

@@ -224,7 +224,7 @@ def test_a_thousand_groups_are_watched_and_told_apart(tmp_path: pathlib.Path) ->
 
 def test_groups_that_come_and_go_leave_no_watch(root: str) -> None:
     with watched.watching(root, OTHER) as watcher:
-        for _ in range(100):
+        for _ in range(40):
             os.makedirs(os.path.join(root, "short.scope/container"))
             assert watcher.watch("short.scope")
             os.removedirs(os.path.join(root, "short.scope/container"))

@@ -23,14 +23,11 @@ if TYPE_CHECKING:
     from pyfakefs.fake_filesystem import FakeFilesystem
 
 MACHINES = pathlib.Path(__file__).resolve().parents[2] / "fixtures" / "machines"
-NAMES = sorted(path.stem for path in MACHINES.glob("*.yaml"))
+TEXTS: dict[str, dict[str, str]] = {
+    path.stem: yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
+    for path in sorted(MACHINES.glob("*.yaml"))
+}
 ROOT = "/host"
-
-
-def texts(name: str) -> dict[str, str]:
-    """The files of a machine."""
-    loaded: dict[str, str] = yaml.load((MACHINES / f"{name}.yaml").read_text(), Loader=yaml.CSafeLoader)
-    return loaded
 
 
 def lay(fs: FakeFilesystem, files: Mapping[str, str]) -> None:
@@ -39,12 +36,16 @@ def lay(fs: FakeFilesystem, files: Mapping[str, str]) -> None:
         fs.create_file(f"{ROOT}/{path}", contents=text)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TEXTS)
 def test_exactly_the_files_of_a_machine_are_read(name: str, fs: FakeFilesystem) -> None:
-    fs.add_real_directory(MACHINES)
-    lay(fs, texts(name))
-    assert sysfs.read(ROOT) == texts(name)
-    assert sysfs.topology(ROOT) == topologies.parse(texts(name))
+    lay(fs, TEXTS[name])
+    assert sysfs.read(ROOT) == TEXTS[name]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_topology_is_that_of_the_files(name: str, tmp_path: pathlib.Path) -> None:
+    machine.write(str(tmp_path), TEXTS[name])
+    assert sysfs.topology(str(tmp_path)) == topologies.parse(TEXTS[name])
 
 
 def test_the_name_of_before_linux_5_3_is_read_where_there_is_no_other(fs: FakeFilesystem) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from reconciler import errors, events, explain, intent, plan
+from reconciler import errors, events, explain, intent, plan, report
 from reconciler.daemon import logs, status, walk
 from reconciler.policy import desired, state
 from reconciler.runtime.nri import handler
@@ -112,9 +112,14 @@ def _names(pod: events.Pod, container: events.Container) -> dict[str, str]:
 
 def _summary(done: walk.Done) -> Mapping[str, object]:
     return {
-        "found_by": "inotify" if done.request.found_at else done.request.found_by,
+        "found_by": _found_by(done.request),
         "looked_at": done.looked_at,
         "differences": done.differences,
         "writes": len(done.results),
         "ms": round(done.seconds * 1000, 3),
     }
+
+
+def _found_by(request: walk.Request) -> report.FoundBy:
+    """What made the pass necessary; a hook's decision before anything that was merged with it."""
+    return "inotify" if request.found_by == "pass" and request.found_at else request.found_by

@@ -52,7 +52,7 @@ class Watcher:
         try:
             self._inotify = inotify_simple.INotify(nonblocking=True)
         except OSError as error:
-            why = f"{error.strerror}; raise fs.inotify.max_user_instances"
+            why = f"{error.strerror}; raise fs.inotify.max_user_instances or the limit of open files"
             raise errors.HostFileError("inotify", "open", error.errno or 0, why) from error
 
     @property

@@ -98,7 +98,7 @@ class _Machine:
         return taken
 
     def _without_cpu_0(self, chosen: int) -> int:
-        """The choice, or a better one: CPU 0 is exchanged for the free twin of a core that is split anyway."""
+        """The choice, or a better one: CPU 0 exchanged for the free twin of a core that is split anyway."""
         if not chosen & 1:
             return chosen
         better = [chosen]

@@ -13,7 +13,7 @@ import contextlib
 import errno
 import os
 import re
-import shutil
+import tempfile
 from collections.abc import Iterator
 
 from reconciler import errors, observed
@@ -66,11 +66,14 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
     create = make
 
     def remove(self, path: str) -> None:
-        """Remove a group and what is in it; one that is not there is no fault."""
+        """Remove a group and what is in it, all at once; one that is not there is no fault."""
         cgroupfs.check_path(path)
         self.forget(path)
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(os.path.join(self.root, path))
+        with (
+            tempfile.TemporaryDirectory(dir=os.path.dirname(self.root)) as aside,
+            contextlib.suppress(FileNotFoundError),
+        ):
+            os.rename(os.path.join(self.root, path), os.path.join(aside, "gone"))
 
     def look(self, path: str) -> observed.Look:
         """As `Cgroupfs.look`; what is effective is worked out and not read."""
@@ -81,7 +84,7 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
         try:
             inner = f"{path}/{cgroupfs.INNER}"
             has_inner = os.path.exists(os.path.join(self.root, inner, cgroupfs.CPUS))
-            return observed.Present(
+            found = observed.Present(
                 outer=self._cpuset(path), inner=self._cpuset(inner) if has_inner else None
             )
         except errors.Malformed as error:
@@ -89,6 +92,8 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
             return observed.Unreadable(error=errors.HostFileError(error.what, "read", number, why))
         except OSError as error:
             return observed.Unreadable(error=self._error(path, "read", error))
+        # One that was removed meanwhile has no files, which would read as empty lists.
+        return found if os.path.isdir(full) else observed.Absent()
 
     def write(self, path: str, file: str, text: str) -> None:
         """As `Cgroupfs.write`, with the errors that the kernel gives. Refreshes what is effective below."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import posixpath
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -62,20 +61,6 @@ class Paths:
         ]
 
 
-class _Cgroups(kernel.SimulatedCgroupfs):
-    """Cgroups that are gone at once, as the kernel's are: the agent, in its own process, must never find one
-    with some of its files missing."""
-
-    def remove(self, path: str) -> None:
-        """As `SimulatedCgroupfs.remove`."""
-        self.forget(path)
-        with (
-            tempfile.TemporaryDirectory(dir=os.path.dirname(self.root)) as aside,
-            contextlib.suppress(FileNotFoundError),
-        ):
-            os.rename(os.path.join(self.root, path), os.path.join(aside, "gone"))
-
-
 class SimulatedNode:
     """A node in `folder`, with no pods yet. Use as an asynchronous context.
 
@@ -91,7 +76,7 @@ class SimulatedNode:
         os.makedirs(self.paths.cgroup_root)
         os.mkdir(self.paths.by_name)
         self.topology = sysfs.topology(self.paths.host_root)
-        self._kernel = _Cgroups(self.paths.cgroup_root, self.topology)
+        self._kernel = kernel.SimulatedCgroupfs(self.paths.cgroup_root, self.topology)
         self.runtime = runtime.StandInRuntime(self.paths.nri_socket, PROFILE, self._kernel)
         self.agent = agent.Agent([*command, *self.paths.agent_arguments()], on_record)
         self._ids: dict[str, str] = {}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pathlib
+import resource
 import shutil
 import subprocess
 import sys
 
 import pytest
 
+from reconciler import errors
 from reconciler.host import inotify
 from tests.host import groups, watched
 
@@ -98,3 +101,14 @@ def test_no_instance_left_is_an_error_that_says_which_limit_to_raise(root: str) 
     assert error.startswith("24 open inotify: ")
     assert "raise fs.inotify.max_user_instances" in error
     assert after == f"True {watched.NOTHING}"
+
+
+def test_no_descriptor_left_is_an_error_that_says_so(root: str) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(errors.HostFileError, match="the limit of open files") as caught:
+            inotify.Watcher(root)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (caught.value.path, caught.value.errno) == ("inotify", errno.EMFILE)

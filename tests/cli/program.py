@@ -1,4 +1,4 @@
-"""The program as a process of its own, with Python's own checks switched on."""
+"""The program as a process of its own, in which a warning is an error."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 import subprocess
 import sys
 
-COMMAND = (sys.executable, "-W", "error", "-X", "dev", "-m", "reconciler.cli.main")
-"""Warnings are errors, and what is not closed is a warning."""
+COMMAND = (sys.executable, "-W", "error", "-m", "reconciler.cli.main")
+"""What is not closed is a warning too. Python's development mode would tell of slow steps besides."""
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 """With output that is buffered, as it is by default."""
 PATIENCE = 60

@@ -140,8 +140,10 @@ def test_a_container_goes_through_its_phases() -> None:
 
 
 def test_a_resize_does_not_change_what_a_container_was_created_with() -> None:
-    creating, _, updating, _, _ = _about(CONTAINERS[0])
-    assert after(creating, updating) == after(creating)
+    created = events.ContainerCreating(pod=WEB, container=CONTAINERS[0])
+    resized = dataclasses.replace(CONTAINERS[0], limits=samples.whole(4))
+    updating = events.ContainerUpdating(pod=WEB, container=resized, limits=resized.limits)
+    assert after(created, updating) == after(created)
 
 
 def test_attempts_are_those_of_one_name_in_one_sandbox() -> None:

@@ -240,7 +240,9 @@ def test_what_is_lent_is_no_more_than_the_pod_may_use_and_the_rest_goes_back_to_
 def test_as_little_is_taken_from_the_pool_as_its_minimum_demands() -> None:
     first = container("db", 2, its="init")
     now = samples.fresh(EIGHT, config=schema.Config(min_shared_cpus=4))
-    now = admitted(ended(admitted(now, first), first), container("db", 4))
+    now = ended(admitted(now, first), first)
+    assert "below the minimum of 4" in refusal(now, container("db", 5))
+    now = admitted(now, container("db", 4))
     assert (held(now, "db", "main"), len(now.pool)) == ("2-5", 4)
     assert "4 of 8 are free" in refusal(now, container("db", 5, its="more"))
 

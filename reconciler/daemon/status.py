@@ -98,7 +98,8 @@ def _state(
         return ("unsatisfied" if explain.shortfall(now, container, what) else "in-sync"), why
     if container.cgroup is None:
         return "gone", "the runtime keeps this container in no cgroup of this host"
-    return "pending", why
+    # Without a CPU of the pool online there is nothing to write.
+    return "pending" if want.cpus else "unsatisfied", why
 
 
 def owner(now: state.State, id_: events.ContainerId) -> dict[str, str]:

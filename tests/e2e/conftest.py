@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import pathlib
 from collections.abc import AsyncIterator
@@ -11,10 +10,6 @@ import pytest
 
 from tests.e2e import agent as agents
 from tests.e2e import kubelet, node
-
-# Up to Python 3.13, pytest-asyncio asks for the current event loop before the first test, and so makes one
-# that nobody closes; where it is known that there is none, none is made.
-asyncio.set_event_loop(None)
 
 
 def pytest_configure() -> None:

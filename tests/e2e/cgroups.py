@@ -59,8 +59,8 @@ class Cgroup:
 
 
 def cpus(text: str) -> CpuSet:
-    """A kernel list as a set."""
-    return CpuSet.parse(text, what="cpuset")
+    """A kernel list as a set; nothing is the empty set."""
+    return CpuSet.parse(text.strip(), what="cpuset")
 
 
 def scopes() -> dict[str, str]:

@@ -35,6 +35,8 @@ async def agent(request: pytest.FixtureRequest, machine: node.Node) -> AsyncIter
     try:
         yield it
     finally:
-        await machine.clear()
-        it.stop()
-        it.keep_log(request.node.name)
+        try:
+            await machine.clear()
+        finally:
+            it.stop()
+            it.keep_log(request.node.name)

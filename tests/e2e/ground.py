@@ -31,10 +31,12 @@ class RealGround:
     async def end(self, name: str) -> None:
         """No pods, no agent, all CPUs; the agent's log is in the results under `name`."""
         await self.switch("1-7", online=True)
-        await self._node.clear()
-        self._agent.stop()
-        self._node.cri.close()
-        self._agent.keep_log(name)
+        try:
+            await self._node.clear()
+        finally:
+            self._agent.stop()
+            self._node.cri.close()
+            self._agent.keep_log(name)
 
     async def run_pod(self, pod: model.Pod) -> None:
         """As `Ground.run_pod`."""

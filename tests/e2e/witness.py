@@ -1,7 +1,7 @@
 """A workload whose first act is to write down every container's cpuset, and that goes on until its end.
 
-It runs in the exclusive container itself, on nothing but a static shell's own commands: no process of it runs
-before the first line, and none after the last.
+It runs in the exclusive container itself: nothing of it runs before the first line but the shell that begins
+it, and nothing after the last.
 """
 
 from __future__ import annotations
@@ -14,15 +14,12 @@ from tests.e2e import cgroups, kubelet, node
 
 _SCRIPT = """
 snapshot() {
-  for file in /host/kubepods.slice/*/*.scope/cpuset.cpus /host/kubepods.slice/*/*/*.scope/cpuset.cpus; do
-    list=; read -r list < "$file" && echo "$1 $file $list"
-  done
+  echo "moment:$1"
+  grep -H '' /host/kubepods.slice/*/*.scope/cpuset.cpus /host/kubepods.slice/*/*/*.scope/cpuset.cpus
 }
 trap 'snapshot last; exit 0' TERM
 snapshot first
-while read -r key value; do
-  [ "$key" = Cpus_allowed_list: ] && echo "allowed - $value"
-done < /proc/self/status
+grep Cpus_allowed_list /proc/self/status
 while :; do sleep 0.2; snapshot meanwhile; done
 """
 _FOLDER = pathlib.Path("/run/witness")
@@ -76,12 +73,13 @@ def mounts() -> list[node.Mount]:
 
 def testimony(name: str) -> Testimony:
     """What the workload of that name wrote."""
-    lines, allowed = [], CpuSet()
+    lines, allowed, moment = [], CpuSet(), ""
     for text in (_FOLDER / name).read_text().splitlines():
-        moment, path, *rest = text.split(" ")
-        cpus = cgroups.cpus(rest[0]) if rest and rest[0] else CpuSet()
-        if moment == "allowed":
-            allowed = cpus
+        key, _, value = text.partition(":")
+        if key == "moment":
+            moment = value
+        elif key == "Cpus_allowed_list":
+            allowed = cgroups.cpus(value)
         else:
-            lines.append(Line(moment, pathlib.Path(path).parent.name, cpus))
+            lines.append(Line(moment, pathlib.Path(key).parent.name, cgroups.cpus(value)))
     return Testimony(tuple(lines), allowed)

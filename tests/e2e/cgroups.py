@@ -49,11 +49,14 @@ class Cgroup:
         return found
 
     def allowed(self) -> set[str]:
-        """`Cpus_allowed_list` of every thread of its processes."""
+        """`Cpus_allowed_list` of every thread of its processes; of those that end meanwhile, none."""
         found = set()
         for pid in self.pids():
             for status in pathlib.Path(f"/proc/{pid}/task").glob("*/status"):
-                lines = status.read_text().splitlines()
+                try:
+                    lines = status.read_text().splitlines()
+                except (FileNotFoundError, ProcessLookupError):
+                    continue
                 found |= {line.split()[1] for line in lines if line.startswith("Cpus_allowed_list:")}
         return found
 

@@ -24,6 +24,7 @@ async def test_nobody_else_has_its_cpus_while_it_lives(machine: node.Node, agent
         assert len(own) == 2
         assert listed is None or own == cgroups.cpus(listed)
         assert machine.cgroup(pod, id_).allowed() == {str(own)}
+        await witness.until_it_has_looked(name)
         await machine.cri.stop_container(id_, grace=30)
         told = witness.testimony(name)
         assert (told.of(id_), told.allowed) == ({own}, own)

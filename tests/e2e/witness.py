@@ -6,6 +6,7 @@ it, and nothing after the last.
 
 from __future__ import annotations
 
+import asyncio
 import pathlib
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ grep Cpus_allowed_list /proc/self/status
 while :; do sleep 0.2; snapshot meanwhile; done
 """
 _FOLDER = pathlib.Path("/run/witness")
+_PATIENCE = 300.0
+"""Seconds; an emulated machine on a busy host is slow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,13 @@ def mounts() -> list[node.Mount]:
         node.Mount(host=str(kubelet.ROOT), inside="/host", readonly=True),
         node.Mount(host=str(_FOLDER), inside="/witness"),
     ]
+
+
+async def until_it_has_looked(name: str) -> None:
+    """Return when the workload of that name has written down one moment of its life whole."""
+    async with asyncio.timeout(_PATIENCE):
+        while (_FOLDER / name).read_text().count("moment:meanwhile") < 2:  # noqa: ASYNC110  a file is waited for
+            await asyncio.sleep(0.2)
 
 
 def testimony(name: str) -> Testimony:

@@ -142,9 +142,18 @@ def _command(plan: Plan) -> list[str]:
         )
     ]
     # panic=-1 with -no-reboot ends QEMU at once where the guest's kernel gives up.
-    kernel = "root=/dev/vda rw console=ttyS0 quiet panic=-1 mitigations=off nowatchdog systemd.show_status=no"
+    kernel = (
+        "root=/dev/vda rw console=ttyS0 quiet panic=-1 systemd.show_status=no"
+        " mitigations=off nowatchdog transparent_hugepage=never"
+    )
     return [
-        *(trouble.find("qemu-system-x86_64"), "-machine", "q35", "-accel", "tcg,thread=single"),
+        *(
+            trouble.find("qemu-system-x86_64"),
+            "-machine",
+            "q35,sata=off,smbus=off",
+            "-accel",
+            "tcg,thread=single",
+        ),
         *("-cpu", "Nehalem", "-smp", "8,sockets=2,cores=2,threads=2"),
         *("-m", f"{2 * _MEGABYTES_A_NODE}M", *nodes),
         *("-nodefaults", "-display", "none", "-no-reboot", "-device", "virtio-rng-pci"),

@@ -141,6 +141,8 @@ def configure(root: pathlib.Path, containerd: str) -> None:
     _lay(GUEST / "loopback.conflist", etc / "cni/net.d/10-loopback.conflist")
     _lay(GUEST / "system.conf", etc / "systemd/system.conf.d/node.conf")
     _lay(GUEST / "journald.conf", etc / "systemd/journald.conf.d/node.conf")
+    _lay(GUEST / "containerd.conf", units / "containerd.service.d/node.conf")
+    _lay(GUEST / "udev.conf", units / "systemd-udev-trigger.service.d/node.conf")
     _lay(GUEST / "tests.service", units / "tests.service")
     wanted = units / "multi-user.target.wants/tests.service"
     wanted.symlink_to("/etc/systemd/system/tests.service")

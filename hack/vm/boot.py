@@ -90,9 +90,7 @@ class _Machine:
         with (plan.folder / "results.img").open("wb") as disk:
             disk.truncate(_RESULTS_BYTES)
         with (plan.folder / "qemu.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                _command(plan), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+            self._process = subprocess.Popen(_command(plan), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def wait_for_boot(self, until: float) -> bool:
         """Wait for the first output on the live port."""
@@ -147,13 +145,9 @@ def _command(plan: Plan) -> list[str]:
         " mitigations=off nowatchdog transparent_hugepage=never"
     )
     return [
-        *(
-            trouble.find("qemu-system-x86_64"),
-            "-machine",
-            "q35,sata=off,smbus=off",
-            "-accel",
-            "tcg,thread=single",
-        ),
+        *(trouble.find("setpriv"), "--pdeathsig", "TERM"),  # no machine outlives this program
+        *(trouble.find("qemu-system-x86_64"), "-machine", "q35,sata=off,smbus=off"),
+        *("-accel", "tcg,thread=single"),
         *("-cpu", "Nehalem", "-smp", "8,sockets=2,cores=2,threads=2"),
         *("-m", f"{2 * _MEGABYTES_A_NODE}M", *nodes),
         *("-nodefaults", "-display", "none", "-no-reboot", "-device", "virtio-rng-pci"),

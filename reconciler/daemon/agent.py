@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from reconciler import errors, events, intent, observed, report
 from reconciler.config import schema
 from reconciler.cpu import topology as topologies
-from reconciler.daemon import passes, telling, watching
+from reconciler.daemon import answers, passes, telling, watching
 from reconciler.policy import desired, lifecycle, state
 from reconciler.runtime.nri import handler
 
@@ -43,6 +43,7 @@ class Agent:
         self._dry = dry
         self._adopting: asyncio.Task[None] | None = None
         self._adopted = False
+        self._awaits_list = False
         self._given_up: set[events.ContainerId] = set()
 
     def attach(self, its_passes: passes.Passes) -> None:
@@ -52,7 +53,7 @@ class Agent:
     @property
     def busy(self) -> bool:
         """Whether something is still on its way: the first list, its adoption, or a pass."""
-        return not self._adopted or self._adopting is not None or self._passes.busy
+        return not self._adopted or self._awaits_list or self._adopting is not None or self._passes.busy
 
     def renew(self, topology: topologies.Topology, config: schema.Config) -> None:
         """Go on under another topology or configuration; what runs is never refused, only followed up."""
@@ -63,15 +64,18 @@ class Agent:
             self._passes.everything()
 
     def connected(self, peer: handler.Peer) -> None:
-        """As `Handler.connected`."""
+        """As `Handler.connected`: what is known may be out of date until the list comes."""
+        self._awaits_list = True
         self._set_mode("nri", f"{peer.runtime} {peer.version}, NRI {peer.level}")
 
     def disconnected(self, reason: str) -> None:
         """As `Handler.disconnected`: claims and passes go on with what is known."""
+        self._awaits_list = False
         self._set_mode("none", reason)
 
     def synchronized(self, event: events.Synchronized, peer: handler.Peer) -> None:  # noqa: ARG002
         """As `Handler.synchronized`: takes the runtime's list, then adopts what is new in it."""
+        self._awaits_list = False
         before = self.state
         self._become(lifecycle.absorb(before, event))
         for id_, container in before.inventory.containers.items():
@@ -141,7 +145,7 @@ class Agent:
                 return _UNADJUSTED
             raise
         loop.call_soon(self._admitted, before, self.state, event, placement, what)
-        return _UNADJUSTED if self._dry else adjustment(placement)
+        return _UNADJUSTED if self._dry else answers.adjustment(placement)
 
     def _admitted(
         self,
@@ -191,7 +195,7 @@ class Agent:
         placement = self._placement(event.container.id)
         if placement is None or self._dry:
             return _UNADJUSTED
-        return adjustment(placement)
+        return answers.adjustment(placement)
 
     def stopped(self, event: events.ContainerStopped) -> None:
         """As `Handler.stopped`: the claim stays until the record or the pod is gone."""
@@ -227,7 +231,7 @@ class Agent:
         match event:
             case events.ContainerUpdating(container=container):
                 placement = self._placement(container.id)
-                return None if placement is None else adjustment(placement)
+                return None if placement is None else answers.adjustment(placement)
             case events.ContainerCreating(pod=pod, container=container):
                 pool = handler.Adjustment(cpus=str(self.state.pool))
             case events.ContainerStarting(pod=pod, container=container):
@@ -289,10 +293,3 @@ class Agent:
     def overflowed(self) -> None:
         """Events were lost: look at everything."""
         self._passes.everything()
-
-
-def adjustment(placement: desired.Placement) -> handler.Adjustment:
-    """A placement as the runtime is told of it."""
-    return handler.Adjustment(
-        cpus=str(placement.cpus), mems="" if placement.mems is None else str(placement.mems)
-    )

@@ -321,6 +321,20 @@ async def test_the_mode_is_told_when_it_changes(tmp_path: pathlib.Path) -> None:
     ]
 
 
+async def test_what_is_known_counts_for_nothing_from_a_new_connection_to_its_list(
+    tmp_path: pathlib.Path,
+) -> None:
+    async with node.running(tmp_path) as made:
+        await made.run(WEB, SHARED)
+        await made.quiet()
+        made.agent.disconnected("the runtime closed the connection")
+        assert made.status()["converged"]
+        made.agent.connected(node.PEER)
+        assert not made.status()["converged"]
+        await made.synchronize((WEB, SHARED))
+        assert made.status()["converged"]
+
+
 async def test_claims_hold_without_a_runtime(tmp_path: pathlib.Path) -> None:
     async with node.running(tmp_path) as made:
         await made.run(DB, INTEGER)

@@ -15,11 +15,6 @@ from reconciler import events, observed
 from reconciler.cpu.idset import CpuSet
 from reconciler.policy import desired
 
-CPUS = "cpuset.cpus"
-MEMS = "cpuset.mems"
-INNER = "container/"
-"""Prefix of the files in the inner group that crun makes in a scope and keeps the processes in."""
-
 
 class Cause(enum.Enum):
     """Why desired and observed differ."""
@@ -100,10 +95,10 @@ def mismatches(want: desired.Placement, look: observed.Present) -> Iterator[Mism
     """The files to write, in an order that never takes memory away before CPUs have moved."""
     cpus = []
     if look.outer.cpus != want.cpus:
-        cpus.append(Mismatch(file=CPUS, want=str(want.cpus), have=str(look.outer.cpus)))
+        cpus.append(Mismatch(file=observed.CPUS, want=str(want.cpus), have=str(look.outer.cpus)))
     mems = []
     if want.mems is not None and look.outer.mems != want.mems:
-        mems.append(Mismatch(file=MEMS, want=str(want.mems), have=str(look.outer.mems)))
+        mems.append(Mismatch(file=observed.MEMS, want=str(want.mems), have=str(look.outer.mems)))
     widens = want.mems is None or look.outer.mems <= want.mems
     yield from [*mems, *cpus] if widens else [*cpus, *mems]
     if look.inner is not None:
@@ -113,6 +108,6 @@ def mismatches(want: desired.Placement, look: observed.Present) -> Iterator[Mism
 def _inner_mismatches(want: desired.Placement, inner: observed.Cpuset) -> Iterator[Mismatch]:
     """The inner group inherits unless it was given a set of its own, which then has to follow."""
     if inner.cpus and inner.cpus != want.cpus:
-        yield Mismatch(file=INNER + CPUS, want=str(want.cpus), have=str(inner.cpus))
+        yield Mismatch(file=f"{observed.INNER}/{observed.CPUS}", want=str(want.cpus), have=str(inner.cpus))
     if want.mems is not None and inner.mems and inner.mems != want.mems:
-        yield Mismatch(file=INNER + MEMS, want=str(want.mems), have=str(inner.mems))
+        yield Mismatch(file=f"{observed.INNER}/{observed.MEMS}", want=str(want.mems), have=str(inner.mems))

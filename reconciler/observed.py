@@ -8,6 +8,13 @@ from dataclasses import dataclass
 from reconciler import errors, events
 from reconciler.cpu.idset import CpuSet, NodeSet
 
+CPUS = "cpuset.cpus"
+MEMS = "cpuset.mems"
+EFFECTIVE_CPUS = "cpuset.cpus.effective"
+EFFECTIVE_MEMS = "cpuset.mems.effective"
+INNER = "container"
+"""The group that crun makes inside a container's scope and keeps the processes in."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cpuset:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from reconciler import events, observed
 from reconciler.cpu.idset import CpuSet
-from reconciler.diff import CPUS, Cause, Difference, Mismatch
+from reconciler.diff import Cause, Difference, Mismatch
 from reconciler.policy import desired
 
 
@@ -125,7 +125,7 @@ def _move_holder(difference: Difference, sets: _Sets, leave: list[Write], admit:
         leave += _step(difference, target, (trespass | left) - target)
         left = target - want
         if target == want:
-            files = tuple(file for file in files if file.file != CPUS)
+            files = tuple(file for file in files if file.file != observed.CPUS)
     if want.isdisjoint(sets.stuck):
         admit += _writes(difference, Phase.ADMIT, files, needs=want, vacates=left)
 
@@ -143,7 +143,7 @@ def _move(difference: Difference, sets: _Sets, leave: list[Write], settle: list[
 
 
 def _step(difference: Difference, target: CpuSet, trespass: CpuSet) -> list[Write]:
-    step = Mismatch(file=CPUS, want=str(target), have=str(difference.look.outer.cpus))
+    step = Mismatch(file=observed.CPUS, want=str(target), have=str(difference.look.outer.cpus))
     return _writes(difference, Phase.LEAVE, (step,), vacates=trespass)
 
 
@@ -163,7 +163,7 @@ def _writes(
             phase=phase,
             needs=needs,
             # Memory frees no CPU, and an inner group has none that its outer one has not.
-            vacates=vacates if mismatch.file == CPUS else CpuSet(),
+            vacates=vacates if mismatch.file == observed.CPUS else CpuSet(),
         )
         for mismatch in files
     ]

@@ -215,7 +215,7 @@ def _first_errors(outcome: Outcome) -> dict[events.ContainerId, str]:
 
 def _narrowed(difference: Difference, online: CpuSet) -> Mismatch:
     return Mismatch(
-        file="cpuset.cpus.effective",
+        file=observed.EFFECTIVE_CPUS,
         want=str(difference.want.cpus & online),
         have=str(granted(difference.look)),
     )

@@ -20,6 +20,7 @@ import time
 from concurrent import futures
 
 import boot
+import failures
 import image
 import payload
 import trouble
@@ -66,6 +67,9 @@ def _run(options: argparse.Namespace, passed_on: list[str], cache: pathlib.Path)
     outcomes = _boot(made, disk, folder, options.machines)
     for number, outcome in enumerate(outcomes, 1):
         _close(number, outcome)
+        if outcome.code not in (0, NO_TESTS):
+            for line in failures.told(folder / str(number) / "results" / "junit.xml"):
+                print(f"  {line}")
     print(f"all done in {time.monotonic() - began:.0f} s; logs in {folder}")
     if not options.keep:
         for disk in folder.rglob("*.img"):

@@ -13,7 +13,6 @@ NRI_SOCKET = "/var/run/nri/nri.sock"
 CRI_SOCKET = "/run/containerd/containerd.sock"
 STATE_DIR = "/var/lib/cpuset-reconciler"
 API_SOCKET = "/run/cpuset-reconciler/api.sock"
-CONFIG = "/etc/cpuset-reconciler/config.yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

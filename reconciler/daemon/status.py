@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler import diff, events, explain, intent, observed, plan, report
+from reconciler import events, explain, intent, observed, plan, report
 from reconciler.policy import desired, state
 
 Document = dict[str, object]
@@ -107,8 +107,12 @@ def owner(now: state.State, id_: events.ContainerId) -> dict[str, str]:
     container = now.inventory.containers.get(id_)
     if container is None:
         return {"id": id_}
-    pod = now.pod_of(container)
-    return {"id": id_, "namespace": pod.namespace, "pod": pod.name, "container": container.name}
+    return names(now.pod_of(container), container)
+
+
+def names(pod: events.Pod, container: events.Container) -> dict[str, str]:
+    """What a container is called, as log fields."""
+    return {"id": container.id, "namespace": pod.namespace, "pod": pod.name, "container": container.name}
 
 
 def plan_document(now: state.State, looks: observed.Observed, steps: plan.Plan) -> Document:
@@ -132,6 +136,6 @@ def plan_document(now: state.State, looks: observed.Observed, steps: plan.Plan) 
 def _has(look: observed.Look | None, file: str) -> str:
     if not isinstance(look, observed.Present):
         return ""
-    inner = file.startswith(diff.INNER)
+    inner = file.startswith(f"{observed.INNER}/")
     cpuset = look.inner if inner and look.inner is not None else look.outer
-    return str(cpuset.cpus if file.endswith(diff.CPUS) else cpuset.mems)
+    return str(cpuset.cpus if file.endswith(observed.CPUS) else cpuset.mems)

@@ -46,7 +46,7 @@ class Teller:
         """A container was placed at its creation."""
         self._log.info(
             "placement.admitted",
-            **_names(event.pod, event.container),
+            **status.names(event.pod, event.container),
             **{"class": what.kind.value},
             cpus=str(placement.cpus),
             mems=None if placement.mems is None else str(placement.mems),
@@ -55,7 +55,7 @@ class Teller:
 
     def refused(self, event: events.ContainerCreating, reason: str) -> None:
         """A creation was refused."""
-        self._log.warning("placement.refused", **_names(event.pod, event.container), reason=reason)
+        self._log.warning("placement.refused", **status.names(event.pod, event.container), reason=reason)
 
     def held_up(self, now: state.State, id_: events.ContainerId, reason: str) -> None:
         """A container was kept from starting."""
@@ -99,15 +99,6 @@ class Teller:
                 phase=step.phase.value,
             )
         self._log.info("plan.done", pass_id=pass_id, writes=len(steps))
-
-
-def _names(pod: events.Pod, container: events.Container) -> dict[str, str]:
-    return {
-        "id": container.id,
-        "namespace": pod.namespace,
-        "pod": pod.name,
-        "container": container.name,
-    }
 
 
 def _summary(done: walk.Done) -> Mapping[str, object]:

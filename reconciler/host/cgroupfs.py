@@ -15,14 +15,7 @@ from dataclasses import dataclass
 from reconciler import errors, observed
 from reconciler.cpu.idset import CpuSet, NodeSet
 
-CPUS = "cpuset.cpus"
-MEMS = "cpuset.mems"
-EFFECTIVE_CPUS = "cpuset.cpus.effective"
-EFFECTIVE_MEMS = "cpuset.mems.effective"
-INNER = "container"
-"""The group that crun makes inside a container's scope and keeps the processes in."""
-
-_FILES = (CPUS, MEMS, EFFECTIVE_CPUS, EFFECTIVE_MEMS)
+_FILES = (observed.CPUS, observed.MEMS, observed.EFFECTIVE_CPUS, observed.EFFECTIVE_MEMS)
 _MOST_TEXTS = 4096
 """Bytes of the first read. Nearly every list is shorter; one of 8192 single CPUs has 40 000."""
 _CHILDLESS = 2
@@ -120,7 +113,7 @@ class Cgroupfs:
         try:
             outer, inner = _cpuset(_texts(directory.descriptor, prefix)), None
             if directory.has_inner:
-                prefix = f"{INNER}/"
+                prefix = f"{observed.INNER}/"
                 inner = _cpuset(_texts(directory.descriptor, prefix))
         except errors.Malformed as malformed:
             file = f"{path}/{prefix}{malformed.what}"
@@ -168,7 +161,7 @@ class Cgroupfs:
 
 def _has_inner(descriptor: int) -> bool:
     try:
-        os.stat(f"{INNER}/{CPUS}", dir_fd=descriptor)
+        os.stat(f"{observed.INNER}/{observed.CPUS}", dir_fd=descriptor)
     except OSError:
         return False
     return True
@@ -200,10 +193,10 @@ def _cpuset(texts: tuple[str, ...]) -> observed.Cpuset:
     """Cached: most containers of a node have the same texts. Raises Malformed, naming the file."""
     cpus, mems, effective_cpus, effective_mems = texts
     return observed.Cpuset(
-        cpus=CpuSet.parse(cpus, what=CPUS),
-        mems=NodeSet.parse(mems, what=MEMS),
-        effective_cpus=CpuSet.parse(effective_cpus, what=EFFECTIVE_CPUS),
-        effective_mems=NodeSet.parse(effective_mems, what=EFFECTIVE_MEMS),
+        cpus=CpuSet.parse(cpus, what=observed.CPUS),
+        mems=NodeSet.parse(mems, what=observed.MEMS),
+        effective_cpus=CpuSet.parse(effective_cpus, what=observed.EFFECTIVE_CPUS),
+        effective_mems=NodeSet.parse(effective_mems, what=observed.EFFECTIVE_MEMS),
     )
 
 

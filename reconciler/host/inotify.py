@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import inotify_simple
 from inotify_simple import flags
 
-from reconciler import errors
+from reconciler import errors, observed
 from reconciler.host import cgroupfs
 
 _MASK = flags.MODIFY | flags.CREATE | flags.DELETE_SELF | flags.ONLYDIR
-_FILES = frozenset({cgroupfs.CPUS, cgroupfs.MEMS})
+_FILES = frozenset({observed.CPUS, observed.MEMS})
 _NORMAL = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENODEV})
 
 
@@ -72,7 +72,7 @@ class Watcher:
         if outer is None:
             self.unwatch(path)
             return False
-        inner = self._add(os.path.join(full, cgroupfs.INNER))
+        inner = self._add(os.path.join(full, observed.INNER))
         watches = (outer,) if inner is None else (outer, inner)
         for old in self._watches.get(path, ()):
             if old not in watches:
@@ -115,7 +115,7 @@ class Watcher:
                 return _Kind.VANISHED
         elif event.mask & flags.MODIFY and event.name in _FILES:
             return _Kind.WRITTEN
-        elif event.mask & flags.CREATE and event.name == cgroupfs.INNER:
+        elif event.mask & flags.CREATE and event.name == observed.INNER:
             return _Kind.BORN
         return None
 

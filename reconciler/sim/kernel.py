@@ -27,15 +27,15 @@ _REGION = re.compile(
     re.ASCII,
 )
 _MAX_NODES = 1024
-_LONGEST = {cgroupfs.CPUS: 100 + 6 * CpuSet.LIMIT, cgroupfs.MEMS: 100 + 6 * _MAX_NODES}
+_LONGEST = {observed.CPUS: 100 + 6 * CpuSet.LIMIT, observed.MEMS: 100 + 6 * _MAX_NODES}
 """Characters that the kernel takes in one write (kernel/cgroup/cpuset.c, `max_write_len`)."""
 _LONGEST_NUMBER = 10
 _CONTROL_FILES = {
     "cgroup.controllers": "cpuset cpu memory pids\n",
     "cgroup.subtree_control": "cpuset cpu memory pids\n",
     "cgroup.procs": "",
-    cgroupfs.CPUS: "\n",
-    cgroupfs.MEMS: "\n",
+    observed.CPUS: "\n",
+    observed.MEMS: "\n",
 }
 
 
@@ -59,7 +59,7 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
         for name in path.split("/"):
             piece = f"{piece}/{name}" if piece else name
             self._make_one(piece)
-        for file, text in ((cgroupfs.CPUS, cpus), (cgroupfs.MEMS, mems)):
+        for file, text in ((observed.CPUS, cpus), (observed.MEMS, mems)):
             if text:
                 self.write(path, file, text)
 
@@ -82,8 +82,8 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
         if not os.path.isdir(full):
             return observed.Absent()
         try:
-            inner = f"{path}/{cgroupfs.INNER}"
-            has_inner = os.path.exists(os.path.join(self.root, inner, cgroupfs.CPUS))
+            inner = f"{path}/{observed.INNER}"
+            has_inner = os.path.exists(os.path.join(self.root, inner, observed.CPUS))
             found = observed.Present(
                 outer=self._cpuset(path), inner=self._cpuset(inner) if has_inner else None
             )
@@ -113,12 +113,12 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
         for group in self._groups(path):
             with contextlib.suppress(OSError, errors.Malformed):
                 cpuset = self._cpuset(group)
-                self._show(group, cgroupfs.EFFECTIVE_CPUS, str(cpuset.effective_cpus))
-                self._show(group, cgroupfs.EFFECTIVE_MEMS, str(cpuset.effective_mems))
+                self._show(group, observed.EFFECTIVE_CPUS, str(cpuset.effective_cpus))
+                self._show(group, observed.EFFECTIVE_MEMS, str(cpuset.effective_mems))
 
     def _make_one(self, path: str) -> None:
         full = os.path.join(self.root, path)
-        if os.path.exists(os.path.join(full, cgroupfs.CPUS)):
+        if os.path.exists(os.path.join(full, observed.CPUS)):
             return
         os.makedirs(full, exist_ok=True)
         for name, text in _CONTROL_FILES.items():
@@ -128,7 +128,7 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
 
     def _groups(self, path: str) -> Iterator[str]:
         for folder, _, files in os.walk(os.path.join(self.root, path)):
-            if cgroupfs.CPUS in files:
+            if observed.CPUS in files:
                 yield os.path.relpath(folder, self.root)
 
     def _show(self, path: str, file: str, text: str) -> None:
@@ -157,11 +157,11 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
 
     def _wish(self, path: str) -> tuple[CpuSet, NodeSet]:
         """What the group asks for. One without the files, as the mount's root, asks for nothing."""
-        cpus = _text(os.path.join(self.root, path, cgroupfs.CPUS))
-        mems = _text(os.path.join(self.root, path, cgroupfs.MEMS))
+        cpus = _text(os.path.join(self.root, path, observed.CPUS))
+        mems = _text(os.path.join(self.root, path, observed.MEMS))
         return (
-            CpuSet.parse(cpus, what=f"{path}/{cgroupfs.CPUS}"),
-            NodeSet.parse(mems, what=f"{path}/{cgroupfs.MEMS}"),
+            CpuSet.parse(cpus, what=f"{path}/{observed.CPUS}"),
+            NodeSet.parse(mems, what=f"{path}/{observed.MEMS}"),
         )
 
     def _now_online(self) -> CpuSet:
@@ -172,17 +172,17 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
         """The list as the kernel would print it. Raises OSError as the kernel would."""
         if len(text) > _LONGEST.get(name, len(text)):
             raise _refusal(errno.E2BIG)
-        if name == cgroupfs.CPUS:
+        if name == observed.CPUS:
             cpus = CpuSet(parse_list(text, max(self._possible, default=0) + 1))
             if not cpus <= self._possible:
                 raise _refusal(errno.EINVAL)
             return str(cpus)
-        if name == cgroupfs.MEMS:
+        if name == observed.MEMS:
             nodes = NodeSet(parse_list(text, _MAX_NODES))
             if not nodes <= self._nodes:
                 raise _refusal(errno.EINVAL)
             return str(nodes)
-        if name in (cgroupfs.EFFECTIVE_CPUS, cgroupfs.EFFECTIVE_MEMS):
+        if name in (observed.EFFECTIVE_CPUS, observed.EFFECTIVE_MEMS):
             raise _refusal(errno.EINVAL)
         return text
 

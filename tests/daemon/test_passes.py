@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from reconciler.host import cgroupfs
+from reconciler import observed
 from tests.daemon import node, pods
 
 EVERYTHING = "0-7"
@@ -85,7 +85,7 @@ async def test_what_inotify_cannot_see_is_found_by_a_pass_over_everything(tmp_pa
         [found] = made.records("drift.found")
         assert (found["file"], found["observed"]) == ("cpuset.cpus.effective", "0-3")
         assert found["found_by"] == "pass"
-        made.host.write(parent, cgroupfs.CPUS, "")
+        made.host.write(parent, observed.CPUS, "")
         await node.until(lambda: bool(made.records("drift.repaired")))
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import pathlib
 import subprocess
+import time
 from dataclasses import dataclass
 
 from reconciler.cpu.idset import CpuSet
 from tests.e2e import kubelet
 
+_PATIENCE = 30.0
 KUBEPODS = kubelet.ROOT / "kubepods.slice"
 
 
@@ -40,6 +43,13 @@ class Cgroup:
     def write_as_shell(self, file: str, text: str) -> None:
         """Write as somebody at a prompt would: another process, another program."""
         subprocess.run(["/bin/sh", "-c", f"printf %s '{text}\n' > {self.path / file}"], check=True)
+
+    async def until_effective(self, wanted: str) -> None:
+        """Wait until `cpuset.cpus.effective` says so: systemd answers before it has written."""
+        until = time.monotonic() + _PATIENCE
+        while (has := self.effective) != wanted:
+            assert time.monotonic() < until, f"{self.path}: effective is {has!r}, not {wanted!r}"
+            await asyncio.sleep(0.05)
 
     def pids(self) -> list[int]:
         """The processes in it and below."""

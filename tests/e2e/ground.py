@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import pathlib
+import time
 from typing import Any
 
 from reconciler import errors, inventory
@@ -12,6 +14,7 @@ from tests.e2e import cgroups, node, systemd
 from tests.e2e import settle as settling
 from tests.scenarios import ground, model, specs
 
+_PATIENCE = 10.0
 _CPUS = pathlib.Path("/sys/devices/system/cpu")
 
 
@@ -110,9 +113,12 @@ class RealGround:
     async def seen(self, key: str) -> ground.Seen:
         """As `Ground.seen`."""
         cgroup = self._cgroup(key)
-        allowed = cgroup.allowed()
-        # The kernel's two answers, of the cgroup and of the threads in it, must be one.
-        assert allowed == {cgroup.effective}, f"{key}: {allowed} and {cgroup.effective}"
+        # The kernel's two answers, of the cgroup and of the threads in it, must be one. It moves threads
+        # some time after a CPU went or came.
+        until = time.monotonic() + _PATIENCE
+        while (allowed := cgroup.allowed()) != {cgroup.effective}:
+            assert time.monotonic() < until, f"{key}: {allowed} and {cgroup.effective}"
+            await asyncio.sleep(0.05)
         return ground.Seen(cpus=cgroup.cpus, mems=cgroup.mems, effective=cgroup.effective)
 
     async def status(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from reconciler import diff, errors, events, observed
+from reconciler import errors, events, observed
 from reconciler.cpu.idset import CpuSet, NodeSet
 
 Sets = dict[events.ContainerId, CpuSet]
@@ -38,7 +38,7 @@ class Kernel:
             raise errors.Gone(path)
         if number in self.failing or path in self.broken:
             raise errors.HostFileError(f"{path}/{file}", "write", 16, "busy")
-        if file == diff.CPUS:
+        if file == observed.CPUS:
             self.cpus[id_] = CpuSet.parse(text, what=file)
         else:
             self.mems[id_] = NodeSet.parse(text, what=file)

@@ -139,9 +139,9 @@ def test_writing_the_files_leaves_no_difference(
         effective=str(CpuSet.from_bits(have) or ONLINE),
         mems=str(NodeSet.from_bits(mems)),
     )
-    texts = {diff.CPUS: str(before.outer.cpus), diff.MEMS: str(before.outer.mems)}
+    texts = {observed.CPUS: str(before.outer.cpus), observed.MEMS: str(before.outer.mems)}
     for difference in compare(wanted, before):
         for its in difference.files:
             assert texts[its.file] == its.have != its.want
             texts[its.file] = its.want
-    assert compare(wanted, look(texts[diff.CPUS], mems=texts[diff.MEMS])) == ()
+    assert compare(wanted, look(texts[observed.CPUS], mems=texts[observed.MEMS])) == ()

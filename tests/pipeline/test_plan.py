@@ -265,7 +265,7 @@ def test_a_write_says_truly_what_it_needs_and_what_it_vacates(situation: Situati
         after = run.prefix(count)[step.container]
         assert step.vacates <= before, step
         assert step.vacates.isdisjoint(after), step
-        if step.file == diff.CPUS:
+        if step.file == observed.CPUS:
             assert (after - before) & situation.claimed <= step.needs, step
 
 
@@ -274,7 +274,7 @@ def test_a_write_says_truly_what_it_needs_and_what_it_vacates(situation: Situati
 def test_only_what_differs_is_written_and_nobody_is_written_to_more_than_twice(situation: Situation) -> None:
     run = Run(situation)
     for id_, want in situation.wanted.items():
-        steps = [step for step in run.steps if step.container == id_ and step.file == diff.CPUS]
+        steps = [step for step in run.steps if step.container == id_ and step.file == observed.CPUS]
         assert len(steps) <= 2
         if situation.cpus[id_] == want.cpus:
             assert steps == []
@@ -428,7 +428,7 @@ def test_without_a_pool_holders_move_as_far_as_they_can(
     for _ in passes:
         run = Run(situation)
         run.prefix(len(run.steps))
-        told.append([f"{step.container} {step.text}" for step in run.steps if step.file == diff.CPUS])
+        told.append([f"{step.container} {step.text}" for step in run.steps if step.file == observed.CPUS])
         situation = dataclasses.replace(situation, cpus=run.ground.cpus)
     assert told == passes
 
@@ -473,9 +473,9 @@ def test_memory_that_cannot_be_written_holds_nobody_up() -> None:
     )
     run.execute()
     assert [(result.write.file, result.failed) for result in run.results] == [
-        (diff.CPUS, False),
-        (diff.MEMS, True),
-        (diff.CPUS, False),
+        (observed.CPUS, False),
+        (observed.MEMS, True),
+        (observed.CPUS, False),
     ]
 
 

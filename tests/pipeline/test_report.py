@@ -13,7 +13,7 @@ from tests.pipeline.samples import cpus, look, nodes
 ONLINE = cpus("0-7")
 ID = events.ContainerId("one")
 WANT = desired.Placement(cpus=cpus("2-3"))
-WRITE = plan.Write(container=ID, file=diff.CPUS, text="2-3", phase=plan.Phase.SETTLE, needs=cpus("3"))
+WRITE = plan.Write(container=ID, file=observed.CPUS, text="2-3", phase=plan.Phase.SETTLE, needs=cpus("3"))
 BUSY = errors.HostFileError("one/cpuset.cpus", "write", 16, "busy")
 GOOD = look("2-3")
 WRONG = look("0-3")

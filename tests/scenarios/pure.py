@@ -35,7 +35,7 @@ class PureGround(inprocess.InProcess):
     def put(self, path: str, file: str, text: str) -> None:
         """As the kernel would take it."""
         cpus, mems = self._cgroups[path]
-        if file == diff.CPUS:
+        if file == observed.CPUS:
             self._cgroups[path] = (CpuSet.parse(text, what=file), mems)
         else:
             self._cgroups[path] = (cpus, NodeSet.parse(text, what=file))

@@ -62,10 +62,6 @@ class Client:
         """The runtime's name and version."""
         return await self._read("Version", cri.VersionRequest(version="v1"), cri.VersionResponse)
 
-    async def runtime_config(self) -> cri.RuntimeConfigResponse:
-        """The runtime's cgroup driver; Refused by containerd before 2.0 and CRI-O before 1.28."""
-        return await self._read("RuntimeConfig", cri.RuntimeConfigRequest(), cri.RuntimeConfigResponse)
-
     async def status(self) -> cri.StatusResponse:
         """The runtime's conditions, such as RuntimeReady."""
         return await self._read("Status", cri.StatusRequest(), cri.StatusResponse)
@@ -77,11 +73,6 @@ class Client:
     async def list_containers(self) -> cri.ListContainersResponse:
         """All containers, exited ones included; neither resources nor pids are in it."""
         return await self._read("ListContainers", cri.ListContainersRequest(), cri.ListContainersResponse)
-
-    async def sandbox_status(self, sandbox: str, *, verbose: bool = False) -> cri.PodSandboxStatusResponse:
-        """One sandbox; verbose adds `info["info"]`, a JSON text, at some cost to the runtime."""
-        request = cri.PodSandboxStatusRequest(pod_sandbox_id=sandbox, verbose=verbose)
-        return await self._read("PodSandboxStatus", request, cri.PodSandboxStatusResponse)
 
     async def container_status(self, container: str, *, verbose: bool = False) -> cri.ContainerStatusResponse:
         """One container; verbose adds `info["info"]`, a JSON text with `pid` and `runtimeSpec`."""

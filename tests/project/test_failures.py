@@ -1,0 +1,31 @@
+"""What a long run says at its end about the tests that failed in it."""
+
+from __future__ import annotations
+
+import pathlib
+
+from hack.vm import failures
+
+REPORT = """<testsuites><testsuite>
+<testcase classname="tests.one" name="test_a[x]"><failure message="first&#10;second">long text</failure></testcase>
+<testcase classname="tests.one" name="test_b"><error>no message</error></testcase>
+<testcase classname="tests.one" name="test_c"><skipped message="why"/></testcase>
+<testcase classname="tests.one" name="test_d"/>
+</testsuite></testsuites>"""
+
+
+def test_what_failed_is_named_with_its_message(tmp_path: pathlib.Path) -> None:
+    report = tmp_path / "junit.xml"
+    report.write_text(REPORT)
+    assert list(failures.told(report)) == [
+        "failure: tests.one::test_a[x]",
+        "    first",
+        "    second",
+        "error: tests.one::test_b",
+        "    no message",
+    ]
+
+
+def test_a_report_that_is_not_there_is_told() -> None:
+    [line] = failures.told(pathlib.Path("nowhere/junit.xml"))
+    assert line.startswith("no report of the tests: ")

@@ -7,7 +7,7 @@ import pathlib
 from hack.vm import failures
 
 REPORT = """<testsuites><testsuite>
-<testcase classname="tests.one" name="test_a[x]"><failure message="first&#10;second">long text</failure></testcase>
+<testcase classname="tests.one" name="test_a[x]"><failure message="one&#10;two">long</failure></testcase>
 <testcase classname="tests.one" name="test_b"><error>no message</error></testcase>
 <testcase classname="tests.one" name="test_c"><skipped message="why"/></testcase>
 <testcase classname="tests.one" name="test_d"/>
@@ -19,8 +19,8 @@ def test_what_failed_is_named_with_its_message(tmp_path: pathlib.Path) -> None:
     report.write_text(REPORT)
     assert list(failures.told(report)) == [
         "failure: tests.one::test_a[x]",
-        "    first",
-        "    second",
+        "    one",
+        "    two",
         "error: tests.one::test_b",
         "    no message",
     ]

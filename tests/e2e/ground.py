@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import pathlib
 import time
 from typing import Any
 
 from reconciler import errors, inventory
 from reconciler.cpu.idset import CpuSet
+from reconciler.sim import runtime_pods
 from tests.e2e import agent as agents
 from tests.e2e import cgroups, node, systemd
 from tests.e2e import settle as settling
@@ -25,6 +27,7 @@ class RealGround:
         self._agent = agents.Agent(dict(scenario.config))
         self._node = node.Node()
         self._manifests: dict[str, model.Pod] = {}
+        self._runs = itertools.count(1)
 
     async def begin(self) -> None:
         """A fresh agent."""
@@ -44,9 +47,7 @@ class RealGround:
     async def run_pod(self, pod: model.Pod) -> None:
         """As `Ground.run_pod`."""
         self._manifests[pod.pod] = pod
-        if pod.pod in self._node.pods:
-            await self._node.delete(pod.pod)
-        await self._node.run_pod(specs.pod(pod))
+        await self._node.run_pod(specs.pod(pod, next(self._runs)))
         for name in pod.first:
             await self.create(f"{pod.pod}/{name}")
 
@@ -81,6 +82,22 @@ class RealGround:
         """As `Ground.update`."""
         pod, name = self._find(key)
         await self._node.update(pod.containers[name][-1], cpu_quota=quota)
+
+    async def resize(self, resize: model.Resize) -> None:
+        """As `Ground.resize`."""
+        pod, name = self._find(resize.container)
+        manifest = self._manifests[pod.spec.name].resized(name, resize.limit, resize.request)
+        cpu = runtime_pods.cpu_message(specs.container(name, manifest.containers[name]))
+        try:
+            await self._node.update(
+                pod.containers[name][-1],
+                cpu_shares=cpu.shares.value,
+                cpu_quota=cpu.quota.value,
+                cpu_period=cpu.period.value,
+            )
+        except errors.Refused as refused:
+            raise ground.RefusedError(str(refused)) from refused
+        self._manifests[pod.spec.name] = manifest
 
     async def stop_agent(self, *, kill: bool) -> None:
         """As `Ground.stop_agent`."""

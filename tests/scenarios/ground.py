@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from reconciler.cpu.idset import CpuSet
 from tests.scenarios import model
 
 
@@ -45,6 +48,9 @@ class Ground(Protocol):
     async def update(self, key: str, quota: int) -> None:
         """Have the runtime change the CFS quota of a container."""
 
+    async def resize(self, resize: model.Resize) -> None:
+        """Change a container's resources in its manifest and in place. Raises RefusedError."""
+
     async def stop_agent(self, *, kill: bool) -> None:
         """End the agent: SIGTERM, or SIGKILL."""
 
@@ -69,6 +75,7 @@ class Ground(Protocol):
 
 async def play(scenario: model.Scenario, ground: Ground) -> None:
     """Do each step and check what is expected after it."""
+    overlap = scenario.config.get("annotatedOverlap") == "allow"
     for number, step in enumerate(scenario.steps, 1):
         where = f"step {number}"
         if step.refused is None:
@@ -77,7 +84,10 @@ async def play(scenario: model.Scenario, ground: Ground) -> None:
             refusal = await _refusal(step, ground)
             assert step.refused in refusal, f"{where}: refused with {refusal!r}"
         await ground.settle()
-        await _check(step, ground, where)
+        status = await ground.status()
+        assert status["converged"], f"{where}: {status}"
+        await _check(step, ground, status, where)
+        _check_that_claims_are_kept(status, where, overlap=overlap)
 
 
 async def _refusal(step: model.Step, ground: Ground) -> str:
@@ -88,7 +98,7 @@ async def _refusal(step: model.Step, ground: Ground) -> str:
     return "nothing: it was granted"
 
 
-async def _act(step: model.Step, ground: Ground) -> None:  # noqa: C901  one line an action
+async def _act(step: model.Step, ground: Ground) -> None:  # noqa: C901, PLR0912  one line an action
     if step.run is not None:
         await ground.run_pod(step.run)
     elif step.create is not None:
@@ -103,6 +113,10 @@ async def _act(step: model.Step, ground: Ground) -> None:  # noqa: C901  one lin
         await ground.write(step.write.container, step.write.file, step.write.text)
     elif step.update is not None:
         await ground.update(step.update.container, step.update.quota)
+    elif step.resize is not None:
+        await ground.resize(step.resize)
+    elif step.together is not None:
+        await asyncio.gather(*(_act(part, ground) for part in step.together))
     elif step.agent is not None:
         await _cycle_agent(step, ground)
     elif step.runtime is not None:
@@ -124,25 +138,55 @@ async def _cycle_agent(step: model.Step, ground: Ground) -> None:
     await ground.start_agent()
 
 
-async def _check(step: model.Step, ground: Ground, where: str) -> None:
-    status = await ground.status()
-    assert status["converged"], f"{where}: {status}"
+async def _check(step: model.Step, ground: Ground, status: dict[str, Any], where: str) -> None:
     told = {f"{entry['pod']}/{entry['container']}": entry for entry in status["containers"]}
     for key, expected in step.expect.items():
-        seen = await ground.seen(key)
-        entry = told[key]
-        effective = expected.cpus if expected.effective is None else expected.effective
-        found = (seen.cpus, seen.effective, entry["state"])
-        assert found == (expected.cpus, effective, expected.state), f"{where}: {key}: {entry}"
-        assert entry["desired"]["cpus"] == expected.cpus, f"{where}: {key}: {entry}"
-        if expected.mems is not None:
-            assert seen.mems == expected.mems, f"{where}: {key}: mems"
-        if expected.klass is not None:
-            assert entry["class"] == expected.klass, f"{where}: {key}: class"
-        if expected.reason is not None:
-            assert expected.reason in entry["reason"], f"{where}: {key}: {entry['reason']}"
+        _compare(expected, await ground.seen(key), told[key], f"{where}: {key}")
     for pool, cpus in step.pools.items():
         assert status["pools"][pool] == cpus, f"{where}: pool {pool}: {status['pools']}"
     if step.drift is not None:
         drift = {"found": step.drift.found, "repaired": step.drift.repaired, "unrepaired": 0}
         assert status["drift"] == drift, f"{where}: {status['drift']}"
+
+
+def _compare(expected: model.Expected, seen: Seen, entry: dict[str, Any], where: str) -> None:
+    """The kernel and status, both against what is expected."""
+    cpus = seen.cpus if expected.cpus is None else expected.cpus
+    effective = cpus if expected.effective is None else expected.effective
+    assert (seen.cpus, seen.effective, entry["state"]) == (cpus, effective, expected.state), (
+        f"{where}: {seen}, {entry}"
+    )
+    if expected.klass != "unmanaged":
+        assert entry["desired"]["cpus"] == cpus, f"{where}: {entry}"
+    if expected.count is not None:
+        assert len(CpuSet.parse(cpus, what=where)) == expected.count, f"{where}: {entry}"
+    if expected.mems is not None:
+        assert seen.mems == expected.mems, f"{where}: mems"
+    if expected.klass is not None:
+        assert entry["class"] == expected.klass, f"{where}: class"
+    if expected.reason is not None:
+        assert expected.reason in entry["reason"], f"{where}: {entry['reason']}"
+
+
+def _check_that_claims_are_kept(status: dict[str, Any], where: str, *, overlap: bool) -> None:
+    """After every step: no CPU of an exclusive claim is written for anyone who is not of that claim."""
+    present = [entry for entry in status["containers"] if entry["observed"] is not None]
+    for holder, other in itertools.permutations(present, 2):
+        if holder["claim"] is None or holder["class"] not in _EXCLUSIVE or other["class"] == "unmanaged":
+            continue
+        both_annotated = _annotated(holder) and _annotated(other)
+        if both_annotated and (
+            overlap or (holder["namespace"], holder["pod"]) == (other["namespace"], other["pod"])
+        ):
+            continue
+        claim, written = (
+            CpuSet.parse(text, what=where) for text in (holder["claim"], other["observed"]["cpus"])
+        )
+        assert claim.isdisjoint(written), f"{where}: {other} is on CPUs of {holder}"
+
+
+_EXCLUSIVE = ("annotated-exclusive", "integer")
+
+
+def _annotated(entry: dict[str, Any]) -> bool:
+    return str(entry["class"]).startswith("annotated")

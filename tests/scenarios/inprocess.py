@@ -77,8 +77,9 @@ class InProcess:
 
     async def run_pod(self, pod: model.Pod) -> None:
         """As `Ground.run_pod`."""
-        spec = specs.pod(pod)
-        message = runtime_pods.pod_message(spec, runtime_pods.make_id(f"sandbox-{pod.pod}", 0), _NAMING)
+        number = next(self._numbers)
+        id_ = runtime_pods.make_id(f"sandbox-{pod.pod}", number)
+        message = runtime_pods.pod_message(specs.pod(pod, number), id_, _NAMING)
         self.pods[pod.pod] = _Sandbox(message, pod)
         path = runtime_pods.directory(message)
         assert path is not None
@@ -154,17 +155,29 @@ class InProcess:
 
     async def update(self, key: str, quota: int) -> None:
         """As `Ground.update`: containerd writes the cpuset of its record back, laid over by the answer."""
+        self._ask(key, nri_pb2.LinuxCPU(quota=nri_pb2.OptionalInt64(value=quota)))
+
+    async def resize(self, resize: model.Resize) -> None:
+        """As `Ground.resize`."""
+        sandbox, _ = self._newest(resize.container)
+        name = resize.container.split("/")[1]
+        manifest = sandbox.manifest.resized(name, resize.limit, resize.request)
+        self._ask(
+            resize.container, runtime_pods.cpu_message(specs.container(name, manifest.containers[name]))
+        )
+        sandbox.manifest = manifest
+
+    def _ask(self, key: str, asked: nri_pb2.LinuxCPU) -> None:
         sandbox, message = self._newest(key)
         cpu = message.linux.resources.cpu
-        cpu.quota.value = quota
         if self._up:
-            event = events.ContainerUpdating(
-                **self._pair(sandbox, message, events.Phase.RUNNING), limits=events.CpuLimits(quota=quota)
-            )
+            pair = self._pair(sandbox, message, events.Phase.RUNNING)
+            event = events.ContainerUpdating(**pair, limits=conversion.limits(asked))
             self._absorb(event)
             placement = desired.desired(self.now, (event.container.id,))[event.container.id]
             cpu.cpus = str(placement.cpus)
             cpu.mems = "" if placement.mems is None else str(placement.mems)
+        cpu.MergeFrom(asked)
         self.make(self._path(key), cpu.cpus, cpu.mems)
 
     async def stop_agent(self, *, kill: bool) -> None:

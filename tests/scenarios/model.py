@@ -18,6 +18,7 @@ MACHINES = FOLDER.parent / "machines"
 GroundName = Literal["pure", "fakefs", "simulated", "real"]
 Key = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]+/[A-Za-z0-9-]+$")]
 Requirement = Annotated[str, msgspec.Meta(pattern=r"^PRD-[0-9]+\.[0-9]+$")]
+Claim = Annotated[str, msgspec.Meta(pattern=r"^[CWMXT][0-9]+$")]
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -51,6 +52,11 @@ class Pod(_Strict, frozen=True, kw_only=True):
         """The containers that come with the pod."""
         return [name for name, container in self.containers.items() if not container.later]
 
+    def resized(self, name: str, limit: float, request: float | None) -> Pod:
+        """The manifest after a resize of one of its containers."""
+        container = msgspec.structs.replace(self.containers[name], limit=limit, request=request)
+        return msgspec.structs.replace(self, containers={**self.containers, name: container})
+
 
 class Write(_Strict, frozen=True, kw_only=True):
     """Someone writes to a container's cgroup behind the agent's back."""
@@ -67,16 +73,33 @@ class Update(_Strict, frozen=True, kw_only=True):
     quota: int
 
 
-class Expected(_Strict, frozen=True, kw_only=True):
-    """A container, as the kernel has it and as status tells it. `effective` is `cpus` unless it is given;
-    `klass` is YAML's `class`. What is None is not compared."""
+class Resize(_Strict, frozen=True, kw_only=True):
+    """The pod's manifest is changed in place: the runtime is asked as kubelet does, for shares, quota and
+    period together, in CPUs as in the manifest."""
 
-    cpus: str
+    container: Key
+    limit: float
+    request: float | None = None
+
+
+class Expected(_Strict, frozen=True, kw_only=True):
+    """A container, as the kernel has it and as status tells it. What is None is not compared.
+
+    `effective` is `cpus` unless it is given; `klass` is YAML's `class`. `count` stands in the place of
+    `cpus` where which CPUs they are is left to who came first.
+    """
+
+    cpus: str | None = None
+    count: int | None = None
     mems: str | None = None
     effective: str | None = None
     klass: str | None = msgspec.field(default=None, name="class")
     state: str = "in-sync"
     reason: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.cpus is None) == (self.count is None):
+            raise ValueError("a container is expected to have cpus or a count of them")
 
 
 class Down(_Strict, frozen=True, kw_only=True):
@@ -98,7 +121,8 @@ class Step(_Strict, frozen=True, kw_only=True):
 
     `create` makes another attempt of a container of a pod that was run before; `exit` lets one end by
     itself; `agent` and `runtime` end and start again; `offline` and `online` switch CPUs. Between the
-    agent's end and its start `expect_down` is checked, then `while_down` is done.
+    agent's end and its start `expect_down` is checked, then `while_down` is done. `together` are steps that
+    are done at the same time, on grounds that have one; nothing is expected after each of them.
     """
 
     run: Pod | None = None
@@ -108,6 +132,8 @@ class Step(_Strict, frozen=True, kw_only=True):
     delete: str | None = None
     write: Write | None = None
     update: Update | None = None
+    resize: Resize | None = None
+    together: tuple[Step, ...] | None = None
     agent: Literal["restart", "kill"] | None = None
     runtime: Literal["restart"] | None = None
     offline: str | None = None
@@ -124,6 +150,13 @@ class Step(_Strict, frozen=True, kw_only=True):
             raise ValueError(f"a step has exactly one of {', '.join(ACTIONS)}")
         if (self.while_down or self.expect_down) and self.agent is None:
             raise ValueError("while_down and expect_down go with agent")
+        if any(step.judges for step in (*self.while_down, *(self.together or ()))):
+            raise ValueError("nothing is expected of a step within a step")
+
+    @property
+    def judges(self) -> bool:
+        """Whether anything is expected after it."""
+        return bool(self.refused or self.expect or self.pools or self.drift)
 
 
 ACTIONS = (
@@ -134,6 +167,8 @@ ACTIONS = (
     "delete",
     "write",
     "update",
+    "resize",
+    "together",
     "agent",
     "runtime",
     "offline",
@@ -142,14 +177,34 @@ ACTIONS = (
 
 
 class Scenario(_Strict, frozen=True, kw_only=True):
-    """One file. `covers` are requirements of `docs/prd.md`; `not_on` says why a ground cannot run it."""
+    """One file. `covers` are requirements of `docs/prd.md`, `conformance` claims of
+    `fixtures/conformance.yaml`; `not_on` says why a ground cannot run it."""
 
     name: str
     covers: Annotated[tuple[Requirement, ...], msgspec.Meta(min_length=1)]
+    conformance: tuple[Claim, ...] = ()
     machine: str = "vm"
     config: dict[str, object] = {}
     not_on: dict[GroundName, str] = {}
     steps: Annotated[tuple[Step, ...], msgspec.Meta(min_length=1)]
+
+    def __post_init__(self) -> None:
+        there: set[str] = set()
+        for step in self.steps:
+            for part in (step, *step.while_down, *(step.together or ())):
+                _follow(part, there)
+
+
+def _follow(step: Step, there: set[str]) -> None:
+    """Keeps the names of the pods that are there. Raises ValueError where a step cannot be done."""
+    if step.run is not None:
+        if step.run.pod in there:
+            raise ValueError(f"pod {step.run.pod} is run while it is there")
+        there.add(step.run.pod)
+    if step.delete is not None:
+        if step.delete not in there:
+            raise ValueError(f"pod {step.delete} is deleted, and is not there")
+        there.remove(step.delete)
 
 
 def load(path: pathlib.Path) -> Scenario:

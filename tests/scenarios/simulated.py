@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -43,11 +44,12 @@ class SimulatedGround:
         self._api = str(folder / "api.sock")
         self._agent: asyncio.subprocess.Process | None = None
         self._pods: dict[str, tuple[str, model.Pod]] = {}
+        self._runs = itertools.count(1)
         self._attempts: dict[str, list[str]] = {}
 
     async def run_pod(self, pod: model.Pod) -> None:
         """As `Ground.run_pod`."""
-        sandbox = await self.runtime.run_pod(specs.pod(pod))
+        sandbox = await self.runtime.run_pod(specs.pod(pod, next(self._runs)))
         self._pods[pod.pod] = sandbox, pod
         for name in pod.first:
             await self.create(f"{pod.pod}/{name}")
@@ -77,19 +79,33 @@ class SimulatedGround:
         await self.runtime.remove_pod(sandbox)
 
     async def write(self, key: str, file: str, text: str) -> None:
-        """As `Ground.write`: by a shell, in one write as the kernel takes it; returns once it is found."""
-        before = (await self.status())["drift"]["found"]
+        """As `Ground.write`: by a shell, in one write as the kernel takes it. An agent that runs has found it
+        when this returns."""
+        before = None if self._agent is None else (await self.status())["drift"]["found"]
         path = pathlib.Path(self.tree.root, self._path(key), file)
         shell = await asyncio.create_subprocess_exec(
             "sh", "-c", 'printf "%s\\n" "$1" 1<> "$2"', "sh", text, str(path)
         )
         assert await shell.wait() == 0
-        await self._until(lambda status: status["drift"]["found"] > before)
+        if before is not None:
+            await self._until(lambda status: status["drift"]["found"] > before)
 
     async def update(self, key: str, quota: int) -> None:
         """As `Ground.update`."""
         cpu = nri_pb2.LinuxCPU(quota=nri_pb2.OptionalInt64(value=quota))
         await self.runtime.update_container(self._attempts[key][-1], cpu)
+
+    async def resize(self, resize: model.Resize) -> None:
+        """As `Ground.resize`."""
+        pod_name, name = resize.container.split("/")
+        sandbox, pod = self._pods[pod_name]
+        manifest = pod.resized(name, resize.limit, resize.request)
+        cpu = runtime_pods.cpu_message(specs.container(name, manifest.containers[name]))
+        try:
+            await self.runtime.update_container(self._attempts[resize.container][-1], cpu)
+        except runtime_plugins.RequestFailedError as error:
+            raise ground.RefusedError(str(error)) from error
+        self._pods[pod_name] = sandbox, manifest
 
     async def stop_agent(self, *, kill: bool) -> None:
         """As `Ground.stop_agent`."""
@@ -133,7 +149,8 @@ class SimulatedGround:
         await self._until(lambda status: status["converged"])
 
     async def seen(self, key: str) -> ground.Seen:
-        """As `Ground.seen`: with a shell's eyes."""
+        """As `Ground.seen`: with a shell's eyes. What a shell wrote is effective once it is worked out."""
+        self.tree.refresh(self._path(key))
         folder = pathlib.Path(self.tree.root, self._path(key))
         texts = [
             (folder / file).read_text().strip()

@@ -9,11 +9,11 @@ from reconciler.sim import runtime_pods
 from tests.scenarios import model
 
 
-def pod(pod_: model.Pod) -> runtime_pods.PodSpec:
-    """The sandbox; the same name has the same UID."""
+def pod(pod_: model.Pod, run: int) -> runtime_pods.PodSpec:
+    """The sandbox. A pod that is deleted and made anew, which is another `run`, has another UID."""
     return runtime_pods.PodSpec(
         name=pod_.pod,
-        uid=str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{pod_.namespace}.{pod_.pod}")),
+        uid=str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{run}.{pod_.namespace}.{pod_.pod}")),
         namespace=pod_.namespace,
         qos=events.Qos(pod_.qos),
         annotations=pod_.annotations,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler import errors, events
+from reconciler.cpu.bandwidth import Bandwidth
 from reconciler.cpu.idset import CpuSet, NodeSet
 
 CPUS = "cpuset.cpus"
@@ -37,11 +38,27 @@ class Cpuset:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """One `cpu.max`, by its name seen from the container's cgroup, or why it could not be read."""
+
+    file: str
+    says: Bandwidth | errors.HostFileError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Present:
-    """A container's cgroup, and the inner one in which crun keeps the processes (None without one)."""
+    """A container's cgroup, and the inner one in which crun keeps the processes (None without one).
+
+    `quotas` are those that were asked for: none, unless they are to be lifted or given back.
+    """
 
     outer: Cpuset
     inner: Cpuset | None = None
+    quotas: tuple[Quota, ...] = ()
+
+    def says(self, file: str) -> Bandwidth | errors.HostFileError | None:
+        """What a `cpu.max` says; None where it was not looked at."""
+        return next((its.says for its in self.quotas if its.file == file), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import sys
+from collections.abc import Sequence
 
 from reconciler import observed
 from reconciler.daemon import logs, options, supervisor
@@ -20,13 +21,13 @@ from reconciler.host import cgroupfs
 class GrantingTree(cgroupfs.Cgroupfs):
     """Grants what is written."""
 
-    def look(self, path: str) -> observed.Look:
+    def look(self, path: str, quotas: Sequence[str] = ()) -> observed.Look:
         """As `Cgroupfs.look`."""
-        look = super().look(path)
+        look = super().look(path, quotas)
         if not isinstance(look, observed.Present) or not look.outer.cpus:
             return look
         outer = dataclasses.replace(look.outer, effective_cpus=look.outer.cpus)
-        return observed.Present(outer=outer, inner=look.inner)
+        return dataclasses.replace(look, outer=outer)
 
 
 def main() -> None:

@@ -7,12 +7,15 @@ agent's worker is the only user. Whether the mount is one at all is `cgroupmount
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import functools
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reconciler import errors, observed
+from reconciler.cpu import bandwidth
 from reconciler.cpu.idset import CpuSet, NodeSet
 
 _FILES = (observed.CPUS, observed.MEMS, observed.EFFECTIVE_CPUS, observed.EFFECTIVE_MEMS)
@@ -27,7 +30,7 @@ _HINTS = {
     errno.EPERM: "not permitted; a container cannot write to its own cgroup",
     errno.EACCES: "not permitted",
     errno.ERANGE: "a CPU or node in the list does not exist on this machine",
-    errno.EINVAL: "the kernel refuses the list",
+    errno.EINVAL: "the kernel refuses the text",
     errno.E2BIG: "the list is longer than the kernel takes",
     errno.ENOSPC: "the kernel would leave the processes of the group without CPUs or memory",
     errno.EBUSY: "the kernel refuses while deadline tasks or a partition need these CPUs",
@@ -53,8 +56,18 @@ class Cgroupfs:
         self.root = root
         self._open: dict[str, _Directory] = {}
 
-    def look(self, path: str) -> observed.Look:
-        """The cgroup's cpuset files as they are. Raises Malformed for a path that leads out of the tree."""
+    def look(self, path: str, quotas: Sequence[str] = ()) -> observed.Look:
+        """The cgroup's cpuset files as they are, and the files of `quotas`, such as `cpu.max`.
+
+        Raises Malformed for a path that leads out of the tree.
+        """
+        look = self._look_twice(path)
+        if quotas and isinstance(look, observed.Present):
+            read = tuple(observed.Quota(file=file, says=self._quota(path, file)) for file in quotas)
+            return dataclasses.replace(look, quotas=read)
+        return look
+
+    def _look_twice(self, path: str) -> observed.Look:
         try:
             return self._look(path)
         except OSError as error:
@@ -121,6 +134,16 @@ class Cgroupfs:
             return observed.Unreadable(error=error)
         return observed.Present(outer=outer, inner=inner)
 
+    def _quota(self, path: str, file: str) -> bandwidth.Bandwidth | errors.HostFileError:
+        """What a file of a quota says, or why that cannot be known, which costs nothing else."""
+        try:
+            text = _read(self._directory(path).descriptor, file)
+            return bandwidth.Bandwidth.parse(text, what=file)
+        except OSError as error:
+            return self._error(f"{path}/{file}", "read", error)
+        except errors.Malformed as malformed:
+            return errors.HostFileError(f"{path}/{file}", "read", errno.EINVAL, malformed.why)
+
     def _write(self, path: str, file: str, text: str) -> None:
         descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._directory(path).descriptor)
         try:
@@ -155,7 +178,9 @@ class Cgroupfs:
         number = error.errno or 0
         why = _HINTS.get(number) or error.strerror or str(error)
         if number in _VANISHED:
-            why = "no such file; the cpuset controller is not enabled for this cgroup"
+            controller = os.path.basename(path).partition(".")[0]
+            controller = "cpu" if controller == "cpu" else "cpuset"
+            why = f"no such file; the {controller} controller is not enabled for this cgroup"
         return errors.HostFileError(path, action, number, why)
 
 

@@ -17,15 +17,19 @@ import inotify_simple
 from inotify_simple import flags
 
 from reconciler import errors, observed
+from reconciler.cpu import bandwidth
 from reconciler.host import cgroupfs
 
 _MASK = flags.MODIFY | flags.CREATE | flags.DELETE_SELF | flags.ONLYDIR
 _FILES = frozenset({observed.CPUS, observed.MEMS})
+_QUOTA = bandwidth.FILE
 _NORMAL = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENODEV})
 
 
 class _Kind(enum.Enum):
     WRITTEN = "written"
+    LIMITED = "limited"
+    """Its `cpu.max` was written."""
     BORN = "born"
     """An inner group was made."""
     VANISHED = "vanished"
@@ -33,12 +37,13 @@ class _Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """What one read told. `paths` were written to or got an inner group, `vanished` are gone; `overflowed`:
-    events were lost."""
+    """What one read told. The cpusets of `paths` were written or they got an inner group, `cpu.max` of
+    `quotas` was written, `vanished` are gone; `overflowed`: events were lost."""
 
     paths: frozenset[str]
     vanished: frozenset[str]
     overflowed: bool
+    quotas: frozenset[str] = frozenset()
 
 
 class Watcher:
@@ -104,7 +109,12 @@ class Watcher:
         for path in vanished:
             self.unwatch(path)
         paths = (told[_Kind.WRITTEN] | told[_Kind.BORN]) - vanished
-        return Changes(paths=frozenset(paths), vanished=frozenset(vanished), overflowed=overflowed)
+        return Changes(
+            paths=frozenset(paths),
+            quotas=frozenset(told[_Kind.LIMITED] - vanished),
+            vanished=frozenset(vanished),
+            overflowed=overflowed,
+        )
 
     def _kind(self, path: str, event: inotify_simple.Event) -> _Kind | None:
         """What an event says of the group at `path`; None where it does not matter."""
@@ -115,6 +125,9 @@ class Watcher:
                 return _Kind.VANISHED
         elif event.mask & flags.MODIFY and event.name in _FILES:
             return _Kind.WRITTEN
+        elif event.mask & flags.MODIFY and event.name == _QUOTA:
+            # crun's inner group has a file of its own, which says max and which nobody changes.
+            return _Kind.LIMITED if self._watches.get(path, (None,))[0] == event.wd else None
         elif event.mask & flags.CREATE and event.name == observed.INNER:
             return _Kind.BORN
         return None

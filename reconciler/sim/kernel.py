@@ -1,4 +1,4 @@
-"""A kernel's cpusets on a plain directory tree. I/O below the tree.
+"""A kernel's cpusets and CFS quotas on a plain directory tree. I/O below the tree.
 
 Anyone may write to the files with any tool: what is effective follows from the texts and from the CPUs that
 are online at each look, as the kernel would have it (kernel/cgroup/cpuset.c). Unlike the kernel, a plain file
@@ -14,9 +14,10 @@ import errno
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from reconciler import errors, observed
+from reconciler.cpu import bandwidth
 from reconciler.cpu import topology as topologies
 from reconciler.cpu.idset import CpuSet, NodeSet
 from reconciler.host import cgroupfs
@@ -30,12 +31,17 @@ _MAX_NODES = 1024
 _LONGEST = {observed.CPUS: 100 + 6 * CpuSet.LIMIT, observed.MEMS: 100 + 6 * _MAX_NODES}
 """Characters that the kernel takes in one write (kernel/cgroup/cpuset.c, `max_write_len`)."""
 _LONGEST_NUMBER = 10
+_BANDWIDTH = re.compile(r"\s*(?P<quota>max|\d{1,15})(?:\s+(?P<period>\d{1,15}))?\s*", re.ASCII)
+_SHORTEST = 1_000
+_LONGEST_PERIOD = 1_000_000
+"""Microseconds that a quota has at least, and a period at least and at most (kernel/sched/core.c)."""
 _CONTROL_FILES = {
     "cgroup.controllers": "cpuset cpu memory pids\n",
     "cgroup.subtree_control": "cpuset cpu memory pids\n",
     "cgroup.procs": "",
     observed.CPUS: "\n",
     observed.MEMS: "\n",
+    bandwidth.FILE: f"{bandwidth.Bandwidth()}\n",
 }
 
 
@@ -52,14 +58,14 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
         self._online = topology.online
         self._online_file = os.path.join(root, os.pardir, os.pardir, os.pardir, topologies.ONLINE)
 
-    def make(self, path: str, cpus: str = "", mems: str = "") -> None:
-        """Make a group with the missing ones above it. "" leaves a list as it is. Raises as `write` does."""
+    def make(self, path: str, cpus: str = "", mems: str = "", quota: str = "") -> None:
+        """Make a group with the missing ones above it. "" leaves a file as it is. Raises as `write` does."""
         cgroupfs.check_path(path)
         piece = ""
         for name in path.split("/"):
             piece = f"{piece}/{name}" if piece else name
             self._make_one(piece)
-        for file, text in ((observed.CPUS, cpus), (observed.MEMS, mems)):
+        for file, text in ((observed.CPUS, cpus), (observed.MEMS, mems), (bandwidth.FILE, quota)):
             if text:
                 self.write(path, file, text)
 
@@ -75,7 +81,7 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
         ):
             os.rename(os.path.join(self.root, path), os.path.join(aside, "gone"))
 
-    def look(self, path: str) -> observed.Look:
+    def look(self, path: str, quotas: Sequence[str] = ()) -> observed.Look:
         """As `Cgroupfs.look`; what is effective is worked out and not read."""
         cgroupfs.check_path(path)
         full = os.path.join(self.root, path)
@@ -85,7 +91,9 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
             inner = f"{path}/{observed.INNER}"
             has_inner = os.path.exists(os.path.join(self.root, inner, observed.CPUS))
             found = observed.Present(
-                outer=self._cpuset(path), inner=self._cpuset(inner) if has_inner else None
+                outer=self._cpuset(path),
+                inner=self._cpuset(inner) if has_inner else None,
+                quotas=tuple(observed.Quota(file=file, says=self._quota(path, file)) for file in quotas),
             )
         except errors.Malformed as error:
             number, why = errno.EINVAL, error.why
@@ -101,7 +109,10 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
         name = file.rpartition("/")[2]
         if os.path.isdir(os.path.join(self.root, path)):
             try:
-                text = self._accepted(name, text)
+                if name == bandwidth.FILE:
+                    text = self._throttled(path, file, text)
+                else:
+                    text = self._accepted(name, text)
             except OSError as error:
                 raise self._error(f"{path}/{file}", "write", error) from error
         super().write(path, file, text)
@@ -167,6 +178,30 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
     def _now_online(self) -> CpuSet:
         text = _text(self._online_file)
         return CpuSet.parse(text, what=topologies.ONLINE) if text else self._online
+
+    def _quota(self, path: str, file: str) -> bandwidth.Bandwidth | errors.HostFileError:
+        what = f"{path}/{file}"
+        try:
+            with open(os.path.join(self.root, what), encoding="ascii", errors="replace") as stream:
+                return bandwidth.Bandwidth.parse(stream.readline().rstrip(), what=what)
+        except OSError as error:
+            return self._error(what, "read", error)
+        except errors.Malformed as malformed:
+            return errors.HostFileError(what, "read", errno.EINVAL, malformed.why)
+
+    def _throttled(self, path: str, file: str, text: str) -> str:
+        """What `cpu.max` says after a write (kernel/sched/core.c, `cpu_period_quota_parse`): a period that is
+        not given stays. Raises OSError, EINVAL, as the kernel would."""
+        found = _BANDWIDTH.fullmatch(text)
+        if found is None:
+            raise _refusal(errno.EINVAL)
+        before = self._quota(path, file)
+        period = before.period if isinstance(before, bandwidth.Bandwidth) else bandwidth.DEFAULT_PERIOD
+        period = int(found["period"] or period)
+        quota = None if found["quota"] == "max" else int(found["quota"])
+        if not _SHORTEST <= period <= _LONGEST_PERIOD or (quota is not None and quota < _SHORTEST):
+            raise _refusal(errno.EINVAL)
+        return str(bandwidth.Bandwidth(quota=quota, period=period))
 
     def _accepted(self, name: str, text: str) -> str:
         """The list as the kernel would print it. Raises OSError as the kernel would."""

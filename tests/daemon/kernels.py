@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 
 from reconciler import observed
 from reconciler.cpu import topology as topologies
@@ -37,13 +38,13 @@ class Kernel(kernel.SimulatedCgroupfs):
         """Let them go on."""
         self._going.set()
 
-    def look(self, path: str) -> observed.Look:
+    def look(self, path: str, quotas: Sequence[str] = ()) -> observed.Look:
         """As `Cgroupfs.look`."""
         assert self._going.wait(PATIENCE)
         self.looks.append(path)
         if self.fault is not None:
             raise self.fault
-        return super().look(path)
+        return super().look(path, quotas)
 
     def write(self, path: str, file: str, text: str) -> None:
         """As `Cgroupfs.write`."""

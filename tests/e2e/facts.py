@@ -19,7 +19,9 @@ FILES = {
     "effective": "cpuset.cpus.effective",
     "mems": "cpuset.mems",
     "effective_mems": "cpuset.mems.effective",
+    "quota": "cpu.max",
 }
+_CONTROLLERS = ("cpuset", "cpu")
 _CPUS = pathlib.Path("/sys/devices/system/cpu")
 _ALL = CpuSet.parse("0-7", what="the machine")
 
@@ -39,7 +41,7 @@ class Kernel:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
-        kubelet.switch_on(kubelet.ROOT, ("cpuset",))
+        kubelet.switch_on(kubelet.ROOT, _CONTROLLERS)
         self.base.mkdir()
         return self
 
@@ -70,10 +72,10 @@ class Kernel:
                 raise AssertionError(f"unknown step {kind}")
 
     def mkdir(self, path: str) -> None:
-        """Make each missing group, with cpuset switched on above it."""
+        """Make each missing group, with both controllers switched on above it."""
         here = self.base
         for piece in path.split("/"):
-            kubelet.switch_on(here, ("cpuset",))
+            kubelet.switch_on(here, _CONTROLLERS)
             here /= piece
             here.mkdir(exist_ok=True)
 

@@ -26,6 +26,12 @@ def make(root: str, path: str, cpus: str = "", mems: str = "", effective: str = 
     return full
 
 
+def put(full: str, name: str, text: str) -> None:
+    """Write a file of a group, which may be a new one."""
+    with open(os.path.join(full, name), "w", encoding="ascii") as file:
+        file.write(text)
+
+
 def descriptors() -> int:
     """How many descriptors this process has open."""
     return len(os.listdir("/proc/self/fd"))

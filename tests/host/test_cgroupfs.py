@@ -40,6 +40,55 @@ def test_a_group_that_asks_for_nothing_reaches_what_it_inherits(ground: str) -> 
     assert look.outer.reach == CpuSet(range(2, 6))
 
 
+def test_a_look_gives_the_quotas_that_were_asked_for_and_no_other(ground: str) -> None:
+    full = groups.make(ground, SCOPE, cpus="0-1")
+    groups.put(full, "cpu.max", "200000 100000\n")
+    groups.put(full, "../cpu.max", "max 50000\n")
+    with groups.opened(ground) as tree:
+        assert quotas(tree.look(SCOPE)) == {}
+        assert quotas(tree.look(SCOPE, ["cpu.max"])) == {"cpu.max": "200000 100000"}
+        both = {"cpu.max": "200000 100000", "../cpu.max": "max 50000"}
+        assert quotas(tree.look(SCOPE, ["cpu.max", "../cpu.max"])) == both
+        tree.write(SCOPE, "cpu.max", "300000 100000")
+        tree.write(SCOPE, "../cpu.max", "max 70000")
+        assert quotas(tree.look(SCOPE, list(both))) == {"cpu.max": "300000 100000", "../cpu.max": "max 70000"}
+
+
+def quotas(look: observed.Look) -> dict[str, str]:
+    """The quotas that were read."""
+    assert isinstance(look, observed.Present)
+    return {its.file: str(its.says) for its in look.quotas}
+
+
+def test_quotas_of_a_group_that_is_gone_are_not_asked_for(ground: str) -> None:
+    with groups.opened(ground) as tree:
+        assert tree.look(SCOPE, ["cpu.max"]) == observed.Absent()
+
+
+def test_no_quota_is_opened_that_nobody_asks_for(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups.put(groups.make(root, SCOPE), "cpu.max", "max 100000\n")
+    opened: list[str] = []
+    real = os.open
+
+    def noting(path: str, *args: int, **kwargs: int) -> int:
+        opened.append(os.path.basename(path))
+        return real(path, *args, **kwargs)
+
+    with groups.opened(root) as tree:
+        tree.look(SCOPE)
+        monkeypatch.setattr(os, "open", noting)
+        tree.look(SCOPE)
+        assert sorted(opened) == [
+            "cpuset.cpus",
+            "cpuset.cpus.effective",
+            "cpuset.mems",
+            "cpuset.mems.effective",
+        ]
+        opened.clear()
+        tree.look(SCOPE, ["cpu.max"])
+        assert opened.count("cpu.max") == 1
+
+
 def test_every_look_reads_the_files_anew(ground: str) -> None:
     groups.make(ground, SCOPE, cpus="0-1")
     with groups.opened(ground) as tree:

@@ -12,7 +12,7 @@ import pytest
 from pyfakefs import fake_filesystem
 from pyfakefs import helpers as fake_users
 
-from reconciler import errors
+from reconciler import errors, observed
 from tests.host import groups
 
 SCOPE = "kubepods.slice/pod1.slice/c1.scope"
@@ -43,6 +43,42 @@ def test_a_group_without_cpuset_files_is_an_error_that_says_why(ground: str) -> 
         assert "the cpuset controller is not enabled" in str(error)
         groups.make(ground, SCOPE, cpus="3")
         assert groups.cpus_of(tree.look(SCOPE)) == "3"
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "why"),
+    [
+        (None, errno.ENOENT, "the cpu controller is not enabled"),
+        ("zebra", errno.EINVAL, "'zebra' is not a quota and a period"),
+        ("", errno.EINVAL, "'' is not a quota and a period"),
+    ],
+    ids=["missing", "garbage", "empty"],
+)
+@pytest.mark.parametrize("file", ["cpu.max", "../cpu.max"])
+def test_a_quota_that_cannot_be_read_is_an_error_in_its_place_and_the_cpuset_is_read(
+    ground: str, file: str, text: str | None, number: int, why: str
+) -> None:
+    full = groups.make(ground, SCOPE, cpus="0-1")
+    if text is not None:
+        groups.put(full, file, text)
+    with groups.opened(ground) as tree:
+        look = tree.look(SCOPE, [file])
+    assert groups.cpus_of(look) == "0-1"
+    assert isinstance(look, observed.Present)
+    error = look.says(file)
+    assert isinstance(error, errors.HostFileError)
+    assert (error.path, error.action, error.errno) == (f"{SCOPE}/{file}", "read", number)
+    assert why in str(error)
+
+
+@pytest.mark.parametrize("file", ["cpu.max", "../cpu.max"])
+def test_a_quota_that_is_not_there_cannot_be_written_and_that_says_why(ground: str, file: str) -> None:
+    groups.make(ground, SCOPE)
+    with (
+        groups.opened(ground) as tree,
+        pytest.raises(errors.HostFileError, match="the cpu controller is not enabled"),
+    ):
+        tree.write(SCOPE, file, "max 100000")
 
 
 def test_a_file_that_cannot_be_read_is_an_error_that_names_it(root: str) -> None:

@@ -37,6 +37,24 @@ def test_a_write_by_another_process_is_told(root: str, file: str) -> None:
         assert watcher.read() == watched.NOTHING
 
 
+def test_a_write_to_a_quota_is_told_apart(root: str) -> None:
+    groups.put(os.path.join(root, SCOPE), "cpu.max", "max 100000\n")
+    with watched.watching(root, SCOPE, os.path.dirname(SCOPE)) as watcher:
+        watched.put(root, SCOPE, "cpu.max", "max 100000\n")
+        assert watcher.read() == watched.limited(SCOPE)
+        shell(root, f"echo max 100000 > {SCOPE}/../cpu.max; echo 1 > {SCOPE}/cpuset.cpus")
+        told = watcher.read()
+        assert told.quotas == {os.path.dirname(SCOPE)}
+        assert told.paths == {SCOPE}
+
+
+def test_a_quota_of_crun_s_inner_group_is_not_told(root: str) -> None:
+    groups.put(groups.make(root, f"{SCOPE}/container"), "cpu.max", "max 100000\n")
+    with watched.watching(root, SCOPE) as watcher:
+        watched.put(root, f"{SCOPE}/container", "cpu.max", "50000 100000\n")
+        assert watcher.read() == watched.NOTHING
+
+
 def test_our_own_write_is_told_too(root: str) -> None:
     with watched.watching(root, SCOPE, OTHER) as watcher:
         watched.put(root, OTHER)

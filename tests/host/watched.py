@@ -24,6 +24,11 @@ def written(*paths: str) -> inotify.Changes:
     return inotify.Changes(paths=frozenset(paths), vanished=frozenset(), overflowed=False)
 
 
+def limited(*paths: str) -> inotify.Changes:
+    """Groups whose quota was written, and nothing else."""
+    return inotify.Changes(paths=frozenset(), vanished=frozenset(), overflowed=False, quotas=frozenset(paths))
+
+
 def vanished(*paths: str) -> inotify.Changes:
     """Groups that are gone, and nothing else."""
     return inotify.Changes(paths=frozenset(), vanished=frozenset(paths), overflowed=False)

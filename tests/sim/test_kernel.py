@@ -81,6 +81,12 @@ class Ground:
             "effective_mems": str(outer.effective_mems),
         }
 
+    def quota(self, path: str) -> str:
+        """What the stand-in says of a group's `cpu.max`."""
+        seen = self.kernel.look(f"case/{path}", ["cpu.max"])
+        assert isinstance(seen, observed.Present)
+        return str(seen.says("cpu.max"))
+
     def read(self, path: str) -> dict[str, str]:
         """What an onlooker sees in the files."""
         return {key: self.text(f"case/{path}/{file}") for key, file in FILES.items()}
@@ -112,6 +118,8 @@ def play(case: dict[str, Any], host: str) -> None:
         for path, expected in case["expect"].items():
             wanted = {key: text for key, text in expected.items() if key in FILES}
             assert wanted.items() <= made.look(path).items()
+            if "quota" in expected:
+                assert made.quota(path) == expected["quota"] == made.text(f"case/{path}/cpu.max")
             if not any("online" in step for step in case["steps"]):
                 assert wanted.items() <= made.read(path).items()
 
@@ -131,6 +139,28 @@ def made(tmp_path: pathlib.Path) -> Iterator[Ground]:
     """A ground on a real directory."""
     with ground(str(tmp_path)) as one:
         yield one
+
+
+def test_a_quota_is_seen_and_written_from_a_group_below(made: Ground) -> None:
+    made.kernel.make("case/a/b", quota="50000 100000")
+    made.kernel.write("case/a/b", "../cpu.max", "70000")
+    seen = made.kernel.look("case/a/b", ["cpu.max", "../cpu.max"])
+    assert isinstance(seen, observed.Present)
+    assert [str(its.says) for its in seen.quotas] == ["50000 100000", "70000 100000"]
+    assert (made.text("case/a/cpu.max"), made.text("case/a/b/cpu.max")) == ("70000 100000", "50000 100000")
+
+
+def test_garbage_in_a_quota_costs_nothing_else(made: Ground) -> None:
+    made.kernel.make("case/a", cpus="1")
+    made.put("case/a/cpu.max", "zebra\n")
+    seen = made.kernel.look("case/a", ["cpu.max"])
+    assert isinstance(seen, observed.Present)
+    error = seen.says("cpu.max")
+    assert isinstance(error, errors.HostFileError)
+    assert (error.path, error.errno) == ("case/a/cpu.max", errno.EINVAL)
+    assert str(seen.outer.cpus) == "1"
+    made.kernel.write("case/a", "cpu.max", "max")
+    assert made.quota("a") == "max 100000"
 
 
 def test_a_list_written_behind_its_back_counts_at_the_next_look(made: Ground) -> None:

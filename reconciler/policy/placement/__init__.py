@@ -1,0 +1,85 @@
+"""Which CPUs an integer container gets: one scored, deterministic search. Pure.
+
+- `preferences`: what makes a choice good, as a score. The result of every function here has the best score
+  that there is; tests compare it with all choices that there are.
+- `nodes`, `caches`, `cores`: the search, which settles one level after the other.
+
+Sets are plain ints inside, bit i for CPU i: a creation waits for the answer.
+"""
+
+from __future__ import annotations
+
+from reconciler.cpu import topology as topologies
+from reconciler.cpu.idset import CpuSet
+from reconciler.policy.placement import caches, cores, nodes, preferences
+from reconciler.policy.placement.preferences import Score
+
+__all__ = ["Score", "choose", "grow", "move", "score", "shrink"]
+
+
+def choose(topology: topologies.Topology, free: CpuSet, count: int) -> CpuSet | None:
+    """The best `count` (>= 1) CPUs of `free`, or None where there are not that many."""
+    return _best(topology, cores.Wish(free=free.bits, held=0, must=0, count=count))
+
+
+def grow(topology: topologies.Topology, held: CpuSet, free: CpuSet, count: int) -> CpuSet | None:
+    """The best `count` CPUs with all of `held`, the others of `free`; None where there are not that many.
+
+    `count` is not less than what is held. The choice is judged as a whole, so that it first completes cores,
+    and stays on nodes and caches, of which it has a part.
+    """
+    return _best(topology, cores.Wish(free=(held | free).bits, held=held.bits, must=held.bits, count=count))
+
+
+def shrink(topology: topologies.Topology, held: CpuSet, count: int) -> CpuSet:
+    """The best `count` CPUs (1 to all) of `held` to keep: whole nodes, caches and cores are given back."""
+    kept = choose(topology, held, count)
+    if kept is None:
+        raise ValueError(f"{len(held)} CPUs do not shrink to {count}")
+    return kept
+
+
+def move(topology: topologies.Topology, held: CpuSet, free: CpuSet, count: int) -> CpuSet | None:
+    """The best `count` CPUs of `held` and `free`, or None where there are not that many.
+
+    As good as a fresh choice in nodes, distances, caches and cores; of the choices that are, one that keeps
+    most of `held`.
+    """
+    return _best(topology, cores.Wish(free=(held | free).bits, held=held.bits, must=0, count=count))
+
+
+def score(topology: topologies.Topology, free: CpuSet, chosen: CpuSet, held: CpuSet = CpuSet()) -> Score:
+    """How good it is to choose `chosen` of `free`, with `held` as it was for the choice (in `free` too)."""
+    return preferences.Scale(topology, (free | held).bits, held.bits).score(chosen.bits)
+
+
+def _best(topology: topologies.Topology, wish: cores.Wish) -> CpuSet | None:
+    if wish.free.bit_count() < wish.count:
+        return None
+    found = nodes.best(_nodes(topology, wish), preferences.between(topology), wish)
+    return CpuSet.from_bits(cores.take(cores.joined([cache.cores for cache in found.caches]), wish))
+
+
+def _nodes(topology: topologies.Topology, wish: cores.Wish) -> list[nodes.Node]:
+    """The nodes that have free CPUs, with what their caches have to offer."""
+    rooms = [(llc.bits & wish.free).bit_count() for llc in topology.llcs]
+    inside: list[list[caches.Cache]] = [[] for _ in topology.nodes]
+    of_node = [
+        next(place for place, node in enumerate(topology.nodes) if not llc.isdisjoint(node.cpus))
+        for llc in topology.llcs
+    ]
+    for index, rank in enumerate(preferences.ranks(rooms)):
+        if rooms[index]:
+            llc = topology.llcs[index].bits
+            parts = [core.bits & llc for core in topology.llc_cores[index]]
+            inside[of_node[index]].append(caches.look(rank, parts, wish))
+    return [
+        nodes.Node(
+            place=place,
+            room=sum(cache.room for cache in its),
+            must=any(cache.must for cache in its),
+            caches=its,
+        )
+        for place, its in enumerate(inside)
+        if its
+    ]

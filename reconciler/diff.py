@@ -11,7 +11,8 @@ import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from reconciler import events, observed
+from reconciler import errors, events, observed
+from reconciler.cpu import bandwidth
 from reconciler.cpu.idset import CpuSet
 from reconciler.policy import desired
 
@@ -29,11 +30,15 @@ class Cause(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mismatch:
-    """One file that says `have` and should say `want`; both are kernel lists."""
+    """One file that says `have` and should say `want`, both as the kernel prints them.
+
+    `expected`: its owner says so, and it is no drift.
+    """
 
     file: str
     want: str
     have: str
+    expected: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,23 +65,35 @@ def compare(
         if want is None or not isinstance(look, observed.Present):
             continue
         if not in_order(want, look, online):
+            is_placed = placed(want, look, online)
             was_in_order = confirmed.get(id_) == want
-            found.append(_difference(id_, want, look, was_in_order=was_in_order))
+            found.append(_difference(id_, want, look, is_placed=is_placed, was_in_order=was_in_order))
     return tuple(found)
 
 
 def _difference(
-    id_: events.ContainerId, want: desired.Placement, look: observed.Present, *, was_in_order: bool
+    id_: events.ContainerId,
+    want: desired.Placement,
+    look: observed.Present,
+    *,
+    is_placed: bool,
+    was_in_order: bool,
 ) -> Difference:
     files = tuple(mismatches(want, look))
-    cause = Cause.DRIFT if was_in_order else Cause.PENDING
-    return Difference(
-        container=id_, cause=cause if files else Cause.NARROWED, want=want, look=look, files=files
-    )
+    drifted = was_in_order and not all(file.expected for file in files)
+    cause = Cause.DRIFT if drifted else Cause.PENDING
+    if not files and not is_placed:
+        cause = Cause.NARROWED
+    return Difference(container=id_, cause=cause, want=want, look=look, files=files)
 
 
 def in_order(want: desired.Placement, look: observed.Present, online: CpuSet) -> bool:
-    """Whether the kernel both was asked for and grants what is wanted."""
+    """Whether the kernel both was asked for and grants what is wanted, and quotas are as they should be."""
+    return placed(want, look, online) and (not want.quotas or settled(want, look))
+
+
+def placed(want: desired.Placement, look: observed.Present, online: CpuSet) -> bool:
+    """Whether CPUs and memory are as wanted, whatever is with quotas."""
     inner = look.inner
     return (
         look.outer.cpus == want.cpus
@@ -84,6 +101,11 @@ def in_order(want: desired.Placement, look: observed.Present, online: CpuSet) ->
         and (want.mems is None or look.outer.mems == want.mems)
         and (inner is None or next(_inner_mismatches(want, inner), None) is None)
     )
+
+
+def settled(want: desired.Placement, look: observed.Present) -> bool:
+    """Whether quotas are as they should be, and could be read."""
+    return unread(want, look) is None and next(_quota_mismatches(want, look), None) is None
 
 
 def granted(look: observed.Present) -> CpuSet:
@@ -103,6 +125,20 @@ def mismatches(want: desired.Placement, look: observed.Present) -> Iterator[Mism
     yield from [*mems, *cpus] if widens else [*cpus, *mems]
     if look.inner is not None:
         yield from _inner_mismatches(want, look.inner)
+    yield from _quota_mismatches(want, look)
+
+
+def unread(want: desired.Placement, look: observed.Present) -> errors.HostFileError | None:
+    """Why a quota could not be read, the first of those that are wanted otherwise."""
+    says = (look.says(wish.file) for wish in want.quotas)
+    return next((its for its in says if isinstance(its, errors.HostFileError)), None)
+
+
+def _quota_mismatches(want: desired.Placement, look: observed.Present) -> Iterator[Mismatch]:
+    for wish in want.quotas:
+        says = look.says(wish.file)
+        if isinstance(says, bandwidth.Bandwidth) and (instead := wish.instead(says)) != says:
+            yield Mismatch(file=wish.file, want=str(instead), have=str(says), expected=wish.expects(says))
 
 
 def _inner_mismatches(want: desired.Placement, inner: observed.Cpuset) -> Iterator[Mismatch]:

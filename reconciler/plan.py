@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler import events, observed
+from reconciler.cpu import bandwidth
 from reconciler.cpu.idset import CpuSet
 from reconciler.diff import Cause, Difference, Mismatch
 from reconciler.policy import desired
@@ -25,7 +26,7 @@ class Phase(enum.Enum):
     ADMIT = "admit"
     """Puts an exclusive container on its own CPUs."""
     SETTLE = "settle"
-    """Disturbs nobody: growth, and files that no claim depends on."""
+    """Disturbs nobody: growth, quotas, and files that no claim depends on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +85,7 @@ def order(
             _move(difference, sets, leave, settle)
         else:
             _move_holder(difference, sets, leave, admit)
+        settle += _writes(difference, Phase.SETTLE, _files(difference, quotas=True))
     return (*leave, *admit, *settle)
 
 
@@ -117,7 +119,7 @@ def _move_holder(difference: Difference, sets: _Sets, leave: list[Write], admit:
     are free.
     """
     want, has = difference.want.cpus, difference.look.outer
-    files = difference.files
+    files = _files(difference)
     left = has.cpus - want
     trespass = has.reach & (sets.claimed - want)
     target = has.cpus & want or sets.refuge
@@ -136,10 +138,17 @@ def _move(difference: Difference, sets: _Sets, leave: list[Write], settle: list[
     if trespass := difference.look.outer.reach & sets.claimed:
         target = want - sets.occupied or sets.refuge or want
         if target == want:
-            leave += _writes(difference, Phase.LEAVE, difference.files, vacates=trespass)
+            leave += _writes(difference, Phase.LEAVE, _files(difference), vacates=trespass)
             return
         leave += _step(difference, target, trespass)
-    settle += _writes(difference, Phase.SETTLE, difference.files, needs=want & sets.occupied)
+    settle += _writes(difference, Phase.SETTLE, _files(difference), needs=want & sets.occupied)
+
+
+def _files(difference: Difference, *, quotas: bool = False) -> tuple[Mismatch, ...]:
+    """The cpuset files to write, or those of quotas, on which no claim depends."""
+    if not difference.want.quotas:
+        return () if quotas else difference.files
+    return tuple(its for its in difference.files if its.file.endswith(bandwidth.FILE) == quotas)
 
 
 def _step(difference: Difference, target: CpuSet, trespass: CpuSet) -> list[Write]:

@@ -6,13 +6,14 @@ because how long a drift lasted, and whether a difference is drift at all, are q
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from reconciler import errors, events, observed, plan
 from reconciler.cpu.idset import CpuSet
-from reconciler.diff import Cause, Difference, Mismatch, granted, in_order, mismatches
+from reconciler.diff import Cause, Difference, Mismatch, granted, in_order, mismatches, settled, unread
 from reconciler.policy import desired
 
 FoundBy = Literal["inotify", "pass", "hook"]
@@ -94,6 +95,8 @@ class Book:
     confirmed: dict[events.ContainerId, desired.Placement] = field(default_factory=dict)
     latest: dict[events.ContainerId, observed.Look] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
+    lifted: set[events.ContainerId] = field(default_factory=set)
+    """Whose CFS quota has been lifted and not yet given back."""
     _troubles: dict[events.ContainerId, _Trouble] = field(default_factory=dict)
 
     def enter(self, outcome: Outcome, at: float) -> tuple[Entry, ...]:
@@ -107,8 +110,10 @@ class Book:
             want = outcome.wanted.get(id_)
             if want is None:
                 continue
+            if want.quotas:
+                self._note_lift(id_, want, look)
             if isinstance(look, observed.Present) and in_order(want, look, outcome.online):
-                self.confirmed[id_] = want
+                self.confirmed[id_] = _lasting(want)
                 told += self._repaired(id_, look, at)
             elif isinstance(look, observed.Absent):
                 self._troubles.pop(id_, None)
@@ -121,6 +126,7 @@ class Book:
         """Drops all that is known of a container that has ended."""
         self.confirmed.pop(id_, None)
         self.latest.pop(id_, None)
+        self.lifted.discard(id_)
         self._troubles.pop(id_, None)
 
     def trouble(self, id_: events.ContainerId) -> tuple[Cause, str] | None:
@@ -143,6 +149,12 @@ class Book:
         ]
         return min(pauses, default=None)
 
+    def _note_lift(self, id_: events.ContainerId, want: desired.Placement, look: observed.Look) -> None:
+        if any(wish.lifted for wish in want.quotas):
+            self.lifted.add(id_)
+        elif isinstance(look, observed.Present) and settled(want, look):
+            self.lifted.discard(id_)
+
     def _found(self, difference: Difference, outcome: Outcome, at: float) -> Iterator[Entry]:
         id_ = difference.container
         if id_ in self._troubles:
@@ -152,7 +164,8 @@ class Book:
         if difference.cause is Cause.PENDING:
             return
         self.counters.found += 1
-        for file in difference.files or (_narrowed(difference, outcome.online),):
+        drifted = [file for file in difference.files if not file.expected]
+        for file in drifted or (_narrowed(difference, outcome.online),):
             yield Entry(
                 event="drift.found",
                 container=id_,
@@ -213,6 +226,13 @@ def _first_errors(outcome: Outcome) -> dict[events.ContainerId, str]:
     return found
 
 
+def _lasting(want: desired.Placement) -> desired.Placement:
+    """The placement that is still wished for when what is wished for once has been done."""
+    if not any(wish.once for wish in want.quotas):
+        return want
+    return dataclasses.replace(want, quotas=tuple(wish for wish in want.quotas if not wish.once))
+
+
 def _narrowed(difference: Difference, online: CpuSet) -> Mismatch:
     return Mismatch(
         file=observed.EFFECTIVE_CPUS,
@@ -228,6 +248,8 @@ def _why(want: desired.Placement, look: observed.Present | observed.Unreadable) 
     for its in mismatches(want, look):
         again = f"{its.file} is {its.have or 'empty'} again after {its.want} was written"
         return f"{again}: someone else writes it too"
+    if error := unread(want, look):
+        return str(error)
     return (
         f"cpuset.cpus is {look.outer.cpus} and the kernel grants {granted(look)}: "
         f"an ancestor's cpuset is narrower, or CPUs are offline or in another partition"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler import events, observed, plan, report
+from reconciler import diff, events, observed, plan, report
 from reconciler.policy import desired, state
 
 
@@ -18,7 +18,7 @@ def verdict(now: state.State, book: report.Book, id_: events.ContainerId) -> str
         return ""
     trouble = book.trouble(id_)
     if want.owner is not None:
-        if trouble is not None:
+        if trouble is not None and not _is_placed(now, want, look):
             return f"exclusive CPUs {want.cpus} could not be given: {trouble[1]}"
         if others := trespassers(now, book, id_):
             names = ", ".join(_name(now, other) for other in others)
@@ -28,6 +28,11 @@ def verdict(now: state.State, book: report.Book, id_: events.ContainerId) -> str
         return ""
     reason = "it runs on CPUs that others hold" if trouble is None else trouble[1]
     return f"it could not be confined to {want.cpus}: {reason}"
+
+
+def _is_placed(now: state.State, want: desired.Placement, look: observed.Look) -> bool:
+    """Whether it has its CPUs, though something else is not as it should be: that holds nobody up."""
+    return isinstance(look, observed.Present) and diff.placed(want, look, now.terms.topology.online)
 
 
 def trespassers(

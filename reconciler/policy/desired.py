@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from reconciler import events, intent
+from reconciler.cpu import bandwidth
 from reconciler.cpu.idset import CpuSet, NodeSet
 from reconciler.policy import state
 
@@ -14,12 +15,14 @@ from reconciler.policy import state
 class Placement:
     """Where one container may run. `mems` None means that its memory nodes are left alone.
 
-    `owner` is the exclusive claim that `cpus` are; None where others may run on them too.
+    `owner` is the exclusive claim that `cpus` are; None where others may run on them too. `quotas` are the
+    files `cpu.max` that are reconciled too; all others are left alone.
     """
 
     cpus: CpuSet
     mems: NodeSet | None = None
     owner: state.ClaimKey | None = None
+    quotas: tuple[bandwidth.Wish, ...] = ()
 
 
 Desired = Mapping[events.ContainerId, Placement]

@@ -48,6 +48,14 @@ class CpuLimits:
     quota: int | None = None
     period: int | None = None
 
+    def changed(self, by: CpuLimits) -> CpuLimits:
+        """These limits after a resize that says only what it changes."""
+        return CpuLimits(
+            shares=self.shares if by.shares is None else by.shares,
+            quota=self.quota if by.quota is None else by.quota,
+            period=self.period if by.period is None else by.period,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pod:

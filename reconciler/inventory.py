@@ -55,10 +55,10 @@ def reduce(inventory: Inventory, event: events.Event) -> Inventory:  # noqa: PLR
         case events.ContainerStarting(pod=pod, container=container):
             running = dataclasses.replace(container, phase=events.Phase.RUNNING)
             return _with_container(inventory, pod, running)
-        case events.ContainerUpdating(pod=pod, container=container):
-            if container.id in inventory.containers:
-                return inventory
-            return _with_container(inventory, pod, container)
+        case events.ContainerUpdating(pod=pod, container=container, limits=limits):
+            known = inventory.containers.get(container.id, container)
+            resized = dataclasses.replace(known, limits=known.limits.changed(limits))
+            return _with_container(inventory, pod, resized)
         case events.ContainerStopped(container=container):
             return _stopped(inventory, container.id)
         case events.ContainerRemoved(container=container):

@@ -27,10 +27,10 @@ _FIRST_PID = 1000
 
 
 class CgroupMaker(Protocol):
-    """Makes cgroups, by paths relative to the cgroup2 mount. "" for a cpuset means that none is written."""
+    """Makes cgroups, by paths relative to the cgroup2 mount. "" for a file means that it is not written."""
 
-    def create(self, path: str, cpus: str, mems: str) -> None:
-        """Make a cgroup with its ancestors, or write the cpuset of one that is there."""
+    def create(self, path: str, cpus: str, mems: str, quota: str = "") -> None:
+        """Make a cgroup with its ancestors, or write the cpuset and `cpu.max` of one that is there."""
 
     def remove(self, path: str) -> None:
         """Remove a cgroup that is empty of processes."""
@@ -39,7 +39,7 @@ class CgroupMaker(Protocol):
 class NoCgroups:
     """Makes none."""
 
-    def create(self, path: str, cpus: str, mems: str) -> None:
+    def create(self, path: str, cpus: str, mems: str, quota: str = "") -> None:
         """As `CgroupMaker.create`."""
 
     def remove(self, path: str) -> None:
@@ -113,7 +113,7 @@ class StandInRuntime:
         pod = runtime_records.Sandbox(message, spec)
         async with self.plugins.request():
             self.pods[id_] = pod
-            self._make(runtime_pods.directory(message), "", "")
+            self._make(runtime_pods.directory(message), nri_pb2.LinuxCPU())
             try:
                 await self.plugins.notify(nri_pb2.RUN_POD_SANDBOX, message)
             except runtime_plugins.RequestFailedError:
@@ -173,7 +173,7 @@ class StandInRuntime:
             stored.MergeFrom(merged.cpu)
             written = merged.cpu if self._is_crio else stored
             if record.phase is events.Phase.RUNNING:
-                self._make(record.cgroup, written.cpus, written.mems)
+                self._make(record.cgroup, written)
             await self._ignore(nri_pb2.POST_UPDATE_CONTAINER, record)
 
     async def stop_container(self, id_: str, *, grace: float = 0) -> None:
@@ -255,12 +255,11 @@ class StandInRuntime:
     def _make_for(self, record: runtime_records.Record) -> None:
         if record.cgroup is None:
             record.cgroup = runtime_pods.directory(record.message)
-            cpu = record.message.linux.resources.cpu
-            self._make(record.cgroup, cpu.cpus, cpu.mems)
+            self._make(record.cgroup, record.message.linux.resources.cpu)
 
-    def _make(self, path: str | None, cpus: str, mems: str) -> None:
+    def _make(self, path: str | None, cpu: nri_pb2.LinuxCPU) -> None:
         if path is not None:
-            self._cgroups.create(path, cpus, mems)
+            self._cgroups.create(path, cpu.cpus, cpu.mems, runtime_pods.quota(cpu))
 
     def _remove(self, path: str | None) -> None:
         if path is not None:

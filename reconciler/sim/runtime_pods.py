@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reconciler import events
+from reconciler.cpu import bandwidth
 from reconciler.runtime import cgroup_path
 from reconciler.runtime.nri import nri_pb2
 
@@ -122,6 +123,14 @@ def cpu_message(spec: ContainerSpec) -> nri_pb2.LinuxCPU:
     if spec.limit and spec.quota:
         cpu.quota.value = max(spec.limit * _PERIOD // 1000, _MIN_QUOTA)
     return cpu
+
+
+def quota(cpu: nri_pb2.LinuxCPU) -> str:
+    """The text of `cpu.max` that a runtime writes for these resources, "" where they say nothing of it."""
+    if not cpu.quota.value:
+        return ""
+    limit = bandwidth.limit(cpu.quota.value, cpu.period.value)
+    return str(bandwidth.Bandwidth() if limit is None else limit)
 
 
 def directory(message: nri_pb2.Container | nri_pb2.PodSandbox) -> str | None:

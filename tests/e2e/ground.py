@@ -12,7 +12,7 @@ from reconciler import errors, inventory
 from reconciler.cpu.idset import CpuSet
 from reconciler.sim import runtime_pods
 from tests.e2e import agent as agents
-from tests.e2e import cgroups, node, systemd
+from tests.e2e import cgroups, kubelet, node, systemd
 from tests.e2e import settle as settling
 from tests.scenarios import ground, model, specs
 
@@ -47,7 +47,9 @@ class RealGround:
     async def run_pod(self, pod: model.Pod) -> None:
         """As `Ground.run_pod`."""
         self._manifests[pod.pod] = pod
-        await self._node.run_pod(specs.pod(pod, next(self._runs)))
+        run = await self._node.run_pod(specs.pod(pod, next(self._runs)))
+        if quota := specs.quota(pod):
+            kubelet.limit(run.parent, quota)
         for name in pod.first:
             await self.create(f"{pod.pod}/{name}")
 
@@ -136,7 +138,13 @@ class RealGround:
         while (allowed := cgroup.allowed()) != {cgroup.effective}:
             assert time.monotonic() < until, f"{key}: {allowed} and {cgroup.effective}"
             await asyncio.sleep(0.05)
-        return ground.Seen(cpus=cgroup.cpus, mems=cgroup.mems, effective=cgroup.effective)
+        return ground.Seen(
+            cpus=cgroup.cpus,
+            mems=cgroup.mems,
+            effective=cgroup.effective,
+            quota=cgroup.read("cpu.max"),
+            pod_quota=cgroup.read("../cpu.max"),
+        )
 
     async def status(self) -> dict[str, Any]:
         """As `Ground.status`."""

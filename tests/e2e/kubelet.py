@@ -45,6 +45,12 @@ def make(name: str, shares: int = 2) -> None:
         switch_on(parent)
 
 
+def limit(name: str, quota: str) -> None:
+    """Set the CFS quota of a slice: the text of `cpu.max`, with a period of 100 ms."""
+    percent = int(quota.split(maxsplit=1)[0]) // 1000
+    systemd.systemctl("set-property", "--runtime", name, f"CPUQuota={percent}%")
+
+
 def switch_on(path: pathlib.Path, controllers: tuple[str, ...] = _CONTROLLERS) -> None:
     """Give the children of a cgroup the controllers."""
     control = path / "cgroup.subtree_control"

@@ -139,11 +139,25 @@ def test_a_container_goes_through_its_phases() -> None:
     assert phases == [events.Phase.CREATING, events.Phase.RUNNING, events.Phase.STOPPED]
 
 
-def test_a_resize_does_not_change_what_a_container_was_created_with() -> None:
-    created = events.ContainerCreating(pod=WEB, container=CONTAINERS[0])
-    resized = dataclasses.replace(CONTAINERS[0], limits=samples.whole(4))
-    updating = events.ContainerUpdating(pod=WEB, container=resized, limits=resized.limits)
-    assert after(created, updating) == after(created)
+@pytest.mark.parametrize(
+    ("changed", "limits"),
+    [
+        (events.CpuLimits(), events.CpuLimits(shares=2048, quota=200_000, period=100_000)),
+        (events.CpuLimits(quota=300_000), events.CpuLimits(shares=2048, quota=300_000, period=100_000)),
+        (events.CpuLimits(quota=-1), events.CpuLimits(shares=2048, quota=-1, period=100_000)),
+        (events.CpuLimits(shares=512, quota=25_000, period=50_000),) * 2,
+    ],
+    ids=["nothing", "the quota", "no quota any more", "all"],
+)
+def test_a_resize_changes_the_limits_that_it_names_and_nothing_else(
+    changed: events.CpuLimits, limits: events.CpuLimits
+) -> None:
+    its = dataclasses.replace(CONTAINERS[0], limits=samples.whole(2))
+    created = events.ContainerCreating(pod=WEB, container=its)
+    record = dataclasses.replace(its, limits=samples.whole(7), phase=events.Phase.RUNNING)
+    updating = events.ContainerUpdating(pod=WEB, container=record, limits=changed)
+    resized = events.ContainerCreating(pod=WEB, container=dataclasses.replace(its, limits=limits))
+    assert after(created, updating) == after(resized)
 
 
 def test_attempts_are_those_of_one_name_in_one_sandbox() -> None:

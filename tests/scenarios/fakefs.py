@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from reconciler import observed, plan, report
 from reconciler.cpu import topology as topologies
@@ -53,9 +54,9 @@ class FakeFsGround(inprocess.InProcess):
         with open(os.path.join(self._tree.root, path, file), "w", encoding="ascii") as written:
             written.write(f"{text}\n")
 
-    def look(self, path: str) -> observed.Look:
+    def look(self, path: str, quotas: Sequence[str] = ()) -> observed.Look:
         """What the files say."""
-        return self._tree.look(path)
+        return self._tree.look(path, quotas)
 
     def make_pass(self, found_by: report.FoundBy) -> None:
         """The daemon's walk."""

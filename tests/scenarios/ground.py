@@ -22,6 +22,9 @@ class Seen:
     cpus: str
     mems: str
     effective: str
+    quota: str
+    """`cpu.max`, and that of the pod's cgroup."""
+    pod_quota: str
 
 
 class Ground(Protocol):
@@ -162,6 +165,10 @@ def _compare(expected: model.Expected, seen: Seen, entry: dict[str, Any], where:
         assert len(CpuSet.parse(cpus, what=where)) == expected.count, f"{where}: {entry}"
     if expected.mems is not None:
         assert seen.mems == expected.mems, f"{where}: mems"
+    if expected.quota is not None:
+        assert seen.quota == expected.quota, f"{where}: cpu.max"
+    if expected.pod_quota is not None:
+        assert seen.pod_quota == expected.pod_quota, f"{where}: cpu.max of the pod"
     if expected.klass is not None:
         assert entry["class"] == expected.klass, f"{where}: class"
     if expected.reason is not None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler import errors, events, inventory, observed, report
 from reconciler.config import schema
+from reconciler.cpu import bandwidth
 from reconciler.cpu import topology as topologies
 from reconciler.cpu.idset import CpuSet
 from reconciler.daemon import status
@@ -64,8 +65,8 @@ class InProcess:
         """Write a file behind the agent's back."""
 
     @abstractmethod
-    def look(self, path: str) -> observed.Look:
-        """Read a cgroup."""
+    def look(self, path: str, quotas: Sequence[str] = ()) -> observed.Look:
+        """Read a cgroup, with the files of quotas that are asked for."""
 
     @abstractmethod
     def make_pass(self, found_by: report.FoundBy) -> None:
@@ -84,6 +85,8 @@ class InProcess:
         path = runtime_pods.directory(message)
         assert path is not None
         self.make(path, "", "")
+        if quota := specs.quota(pod):
+            self.put(path, bandwidth.POD_FILE, quota)
         if self._up:
             self._absorb(events.PodStarted(pod=conversion.pod(message, _complain)))
             self.make_pass("hook")
@@ -102,7 +105,7 @@ class InProcess:
         sandbox.attempts.setdefault(name, []).append(message)
         path = runtime_pods.directory(message)
         assert path is not None
-        self.make(path, message.linux.resources.cpu.cpus, message.linux.resources.cpu.mems)
+        self._write(path, message.linux.resources.cpu)
         message.state = nri_pb2.CONTAINER_RUNNING
         if self._up:
             self._absorb(events.ContainerStarting(**self._pair(sandbox, message, events.Phase.CREATED)))
@@ -178,7 +181,13 @@ class InProcess:
             cpu.cpus = str(placement.cpus)
             cpu.mems = "" if placement.mems is None else str(placement.mems)
         cpu.MergeFrom(asked)
-        self.make(self._path(key), cpu.cpus, cpu.mems)
+        self._write(self._path(key), cpu)
+
+    def _write(self, path: str, cpu: nri_pb2.LinuxCPU) -> None:
+        """As a runtime writes a container's record to its cgroup."""
+        self.make(path, cpu.cpus, cpu.mems)
+        if quota := runtime_pods.quota(cpu):
+            self.put(path, bandwidth.FILE, quota)
 
     async def stop_agent(self, *, kill: bool) -> None:
         """As `Ground.stop_agent`: all that was known is lost, however it ends."""
@@ -215,10 +224,14 @@ class InProcess:
 
     async def seen(self, key: str) -> ground.Seen:
         """As `Ground.seen`."""
-        look = self.look(self._path(key))
+        look = self.look(self._path(key), (bandwidth.FILE, bandwidth.POD_FILE))
         assert isinstance(look, observed.Present), f"{key}: {look}"
         return ground.Seen(
-            cpus=str(look.outer.cpus), mems=str(look.outer.mems), effective=str(look.outer.effective_cpus)
+            cpus=str(look.outer.cpus),
+            mems=str(look.outer.mems),
+            effective=str(look.outer.effective_cpus),
+            quota=str(look.says(bandwidth.FILE)),
+            pod_quota=str(look.says(bandwidth.POD_FILE)),
         )
 
     async def status(self) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class Write(_Strict, frozen=True, kw_only=True):
     """Someone writes to a container's cgroup behind the agent's back."""
 
     container: Key
-    file: Literal["cpuset.cpus", "cpuset.mems"] = "cpuset.cpus"
+    file: Literal["cpuset.cpus", "cpuset.mems", "cpu.max"] = "cpuset.cpus"
     text: str
 
 
@@ -85,13 +85,16 @@ class Resize(_Strict, frozen=True, kw_only=True):
 class Expected(_Strict, frozen=True, kw_only=True):
     """A container, as the kernel has it and as status tells it. What is None is not compared.
 
-    `effective` is `cpus` unless it is given; `klass` is YAML's `class`. `count` stands in the place of
+    `effective` is `cpus` unless it is given; `klass` is YAML's `class`; `quota` and `pod_quota` are what
+    `cpu.max` says of the container and of its pod. `count` stands in the place of
     `cpus` where which CPUs they are is left to who came first.
     """
 
     cpus: str | None = None
     count: int | None = None
     mems: str | None = None
+    quota: str | None = None
+    pod_quota: str | None = None
     effective: str | None = None
     klass: str | None = msgspec.field(default=None, name="class")
     state: str = "in-sync"

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from reconciler import errors, inventory
+from reconciler.cpu import bandwidth
 from reconciler.cpu import topology as topologies
 from reconciler.cpu.idset import CpuSet
 from reconciler.daemon import api
@@ -51,6 +52,8 @@ class SimulatedGround:
         """As `Ground.run_pod`."""
         sandbox = await self.runtime.run_pod(specs.pod(pod, next(self._runs)))
         self._pods[pod.pod] = sandbox, pod
+        if quota := specs.quota(pod):
+            self.tree.write(self._path(f"{pod.pod}/{inventory.PAUSE}"), bandwidth.POD_FILE, quota)
         for name in pod.first:
             await self.create(f"{pod.pod}/{name}")
 
@@ -154,9 +157,11 @@ class SimulatedGround:
         folder = pathlib.Path(self.tree.root, self._path(key))
         texts = [
             (folder / file).read_text().strip()
-            for file in ("cpuset.cpus", "cpuset.mems", "cpuset.cpus.effective")
+            for file in ("cpuset.cpus", "cpuset.mems", "cpuset.cpus.effective", "cpu.max", "../cpu.max")
         ]
-        return ground.Seen(cpus=texts[0], mems=texts[1], effective=texts[2])
+        return ground.Seen(
+            cpus=texts[0], mems=texts[1], effective=texts[2], quota=texts[3], pod_quota=texts[4]
+        )
 
     async def status(self) -> dict[str, Any]:
         """As `Ground.status`."""

@@ -30,5 +30,12 @@ def container(name: str, container_: model.Container) -> runtime_pods.ContainerS
     )
 
 
+def quota(pod_: model.Pod) -> str:
+    """What kubelet writes into `cpu.max` of the pod's cgroup: all limits together; "" where one lacks."""
+    first = [container(name, pod_.containers[name]) for name in pod_.first]
+    limits = [runtime_pods.cpu_message(its).quota.value for its in first]
+    return f"{sum(limits)} 100000" if all(limits) else ""
+
+
 def _milli(cpus: float | None) -> int | None:
     return None if cpus is None else round(cpus * 1000)

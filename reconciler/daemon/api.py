@@ -1,7 +1,8 @@
 """Questions to the running agent over its unix socket. On asyncio.
 
-One JSON object on a line asks, one JSON object on a line answers: `{"request": "status"}`. An answer with the
-key `error` says why there is none. Whoever may open the socket (mode 0600) may ask; nothing can be changed.
+One JSON object on a line asks, one JSON object on a line answers: `{"request": "status"}`, with further keys
+where the request takes some. An answer with the key `error` says why there is none. Whoever may open the
+socket (mode 0600) may ask; nothing can be changed.
 """
 
 from __future__ import annotations
@@ -11,11 +12,39 @@ import contextlib
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
 
 from reconciler import errors
 
 Document = Mapping[str, object]
-Answer = Callable[[], Awaitable[Document]]
+
+
+class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A request that takes nothing but its name; others add what they take."""
+
+    request: str
+
+
+_Asked = TypeVar("_Asked", bound=Request)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[_Asked]):
+    """What one request takes, and what gives the answer. It may raise `ReconcilerError`."""
+
+    takes: type[_Asked]
+    give: Callable[[_Asked], Awaitable[Document]]
+
+    async def to(self, asked: Mapping[str, object]) -> Document:
+        """The answer. Raises `msgspec.ValidationError` for what it does not take."""
+        return await self.give(msgspec.convert(asked, self.takes))
+
+
+Answers = Mapping[str, Answer[Any]]
+"""Requests by their names."""
 
 LARGEST_ANSWER = 64 << 20
 """Bytes of one answer; a status is about 500 bytes a container."""
@@ -25,7 +54,7 @@ _PATIENCE = 10.0
 
 
 @contextlib.asynccontextmanager
-async def serving(path: str, answers: Mapping[str, Answer]) -> AsyncIterator[None]:
+async def serving(path: str, answers: Answers) -> AsyncIterator[None]:
     """Answer requests by their names at the socket `path`, in place of a socket that was left there.
 
     Raises Usage where the socket cannot be made, as where there is a file that is none.
@@ -67,7 +96,7 @@ async def _line(reader: asyncio.StreamReader) -> bytes:
         return b""
 
 
-async def _answer(line: bytes, answers: Mapping[str, Answer]) -> Document:
+async def _answer(line: bytes, answers: Answers) -> Document:
     try:
         asked = json.loads(line)
     except (ValueError, RecursionError):
@@ -77,7 +106,9 @@ async def _answer(line: bytes, answers: Mapping[str, Answer]) -> Document:
     if answer is None:
         return {"error": f"unknown request {name!r}; known: {', '.join(sorted(answers))}"}
     try:
-        return await answer()
+        return await answer.to(asked)
+    except msgspec.ValidationError as error:
+        return {"error": f"request {name}: {error}"}
     except errors.ReconcilerError as error:
         return {"error": str(error)}
     except Exception as error:  # noqa: BLE001  whoever asks waits for an answer
@@ -85,12 +116,19 @@ async def _answer(line: bytes, answers: Mapping[str, Answer]) -> Document:
 
 
 async def ask(path: str, request: Document) -> dict[str, object]:
-    """The agent's answer. Raises Retryable where no agent answers, and for an answer that is an error."""
+    """The agent's answer.
+
+    Raises Retryable where no agent answers, and for an answer that is an error; Usage for a request that is
+    too long for any.
+    """
+    line = json.dumps(request).encode() + b"\n"
+    if len(line) > _LARGEST_REQUEST:
+        raise errors.Usage(f"a request of {len(line)} bytes: the agent takes at most {_LARGEST_REQUEST}")
     try:
         async with asyncio.timeout(_PATIENCE):
             reader, writer = await asyncio.open_unix_connection(path, limit=LARGEST_ANSWER)
             try:
-                writer.write(json.dumps(request).encode() + b"\n")
+                writer.write(line)
                 answer = json.loads(await reader.readuntil(b"\n"))
             finally:
                 writer.close()

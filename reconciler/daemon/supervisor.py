@@ -115,17 +115,20 @@ def _watcher(root: str, tell: telling.Teller) -> inotify.Watcher | None:
         return None
 
 
-def _answers(its_agent: agent.Agent, its_passes: passes.Passes, book: report.Book) -> dict[str, api.Answer]:
-    async def answer_status() -> api.Document:
+def _answers(its_agent: agent.Agent, its_passes: passes.Passes, book: report.Book) -> api.Answers:
+    async def answer_status(_: api.Request) -> api.Document:
         return status.document(
             its_agent.state, book, mode=its_agent.mode, reason=its_agent.reason, busy=its_agent.busy
         )
 
-    async def answer_plan() -> api.Document:
+    async def answer_plan(_: api.Request) -> api.Document:
         looks, steps = await its_passes.preview()
         return status.plan_document(its_agent.state, looks, steps)
 
-    return {"status": answer_status, "plan": answer_plan}
+    return {
+        "status": api.Answer(api.Request, answer_status),
+        "plan": api.Answer(api.Request, answer_plan),
+    }
 
 
 async def _periodic(its_passes: passes.Passes, in_force: renewal.Renewal) -> None:

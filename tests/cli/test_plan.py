@@ -182,11 +182,11 @@ async def answering(folder: pathlib.Path) -> AsyncIterator[str]:
         made.make(container, "0-3")
         await made.synchronize((web, container))
 
-        async def plan() -> api.Document:
+        async def plan(_: api.Request) -> api.Document:
             looks, steps = await made.passes.preview()
             return status.plan_document(made.agent.state, looks, steps)
 
-        async with api.serving(str(folder / "api.sock"), {"plan": plan}):
+        async with api.serving(str(folder / "api.sock"), {"plan": api.Answer(api.Request, plan)}):
             yield str(folder / "api.sock")
 
 

@@ -25,10 +25,10 @@ INTEGER = pods.container(DB, whole=2)
 async def answering(made: node.Node, folder: pathlib.Path) -> AsyncIterator[str]:
     """The socket of this node's agent."""
 
-    async def status() -> api.Document:
+    async def status(_: api.Request) -> api.Document:
         return made.status()
 
-    async with api.serving(str(folder / "api.sock"), {"status": status}):
+    async with api.serving(str(folder / "api.sock"), {"status": api.Answer(api.Request, status)}):
         yield str(folder / "api.sock")
 
 

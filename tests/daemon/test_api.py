@@ -10,12 +10,24 @@ import pathlib
 import socket
 import stat
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import pytest
 
 from reconciler import errors
 from reconciler.daemon import api
+
+
+class Greeting(api.Request, frozen=True):
+    """A request that takes something."""
+
+    name: Annotated[str, msgspec.Meta(max_length=8)]
+    times: int = 1
+
+    def __post_init__(self) -> None:
+        if self.name == "nobody":
+            raise ValueError("greet somebody")
 
 
 class Answers:
@@ -25,21 +37,25 @@ class Answers:
         self.waiting = 0
         self.go = asyncio.Event()
 
-    async def status(self) -> api.Document:
+    async def status(self, _: api.Request) -> api.Document:
         """Answers at once."""
         return {"mode": "nri", "pod": "Müller"}
 
-    async def slow(self) -> api.Document:
+    async def greet(self, asked: Greeting) -> api.Document:
+        """Answers with what it was given."""
+        return {"greeting": f"{asked.name} " * asked.times}
+
+    async def slow(self, _: api.Request) -> api.Document:
         """Answers when told to."""
         self.waiting += 1
         await self.go.wait()
         return {"waited": self.waiting}
 
-    async def failing(self) -> api.Document:
+    async def failing(self, _: api.Request) -> api.Document:
         """Has no answer."""
         raise errors.Retryable("the tree is being felled")
 
-    async def broken(self) -> api.Document:
+    async def broken(self, _: api.Request) -> api.Document:
         """Has a mistake in it."""
         raise RuntimeError("a mistake")
 
@@ -49,7 +65,11 @@ async def served(folder: pathlib.Path) -> AsyncIterator[tuple[str, Answers]]:
     """A socket that is answered."""
     answers = Answers()
     path = str(folder / "api.sock")
-    known = {name: getattr(answers, name) for name in ("status", "slow", "failing", "broken")}
+    known: dict[str, api.Answer[Any]] = {
+        name: api.Answer(api.Request, getattr(answers, name))
+        for name in ("status", "slow", "failing", "broken")
+    }
+    known["greet"] = api.Answer(Greeting, answers.greet)
     async with api.serving(path, known):
         yield path, answers
 
@@ -73,6 +93,18 @@ async def say(path: str, data: bytes, *, end: bool = False) -> dict[str, Any]:
 async def test_a_request_is_answered_with_one_line(tmp_path: pathlib.Path) -> None:
     async with served(tmp_path) as (path, _):
         assert await api.ask(path, {"request": "status"}) == {"mode": "nri", "pod": "Müller"}
+
+
+async def test_a_request_may_take_something(tmp_path: pathlib.Path) -> None:
+    async with served(tmp_path) as (path, _):
+        assert await api.ask(path, {"request": "greet", "name": "Ada"}) == {"greeting": "Ada "}
+        answer = await api.ask(path, {"request": "greet", "name": "Ada", "times": 2})
+        assert answer == {"greeting": "Ada Ada "}
+
+
+async def test_a_request_that_no_agent_takes_is_not_sent(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(errors.Usage, match="a request of 100033 bytes: the agent takes at most 65536"):
+        await api.ask(str(tmp_path / "api.sock"), {"request": "greet", "name": "x" * 100_000})
 
 
 async def test_only_the_owner_may_ask(tmp_path: pathlib.Path) -> None:
@@ -107,10 +139,39 @@ NOT_A_REQUEST = "a request is one JSON object on one line of at most 65536 bytes
         pytest.param(b"\n", NOT_A_REQUEST, id="an empty line"),
         pytest.param(b"x" * 100_000 + b"\n", NOT_A_REQUEST, id="too long"),
         pytest.param(b"[" * 60_000 + b"\n", NOT_A_REQUEST, id="nested too deeply"),
-        pytest.param(b'{"request": "fly"}\n', "unknown request 'fly'; known: broken, failing", id="unknown"),
+        pytest.param(
+            b'{"request": "fly"}\n',
+            "unknown request 'fly'; known: broken, failing, greet, slow, status",
+            id="unknown",
+        ),
         pytest.param(b'{"request": ["status"]}\n', "unknown request", id="no name"),
         pytest.param(b'"status"\n', "unknown request None", id="no object"),
         pytest.param(b"{}\n", "unknown request None", id="nothing asked"),
+        pytest.param(
+            b'{"request": "status", "of": "web"}\n',
+            "request status: Object contains unknown field `of`",
+            id="a key that the request does not take",
+        ),
+        pytest.param(
+            b'{"request": "greet"}\n',
+            "request greet: Object missing required field `name`",
+            id="a missing key",
+        ),
+        pytest.param(
+            b'{"request": "greet", "name": 7}\n',
+            "request greet: Expected `str`, got `int` - at `$.name`",
+            id="a value of another type",
+        ),
+        pytest.param(
+            b'{"request": "greet", "name": "a long name"}\n',
+            "request greet: Expected `str` of length <= 8 - at `$.name`",
+            id="a value out of range",
+        ),
+        pytest.param(
+            b'{"request": "greet", "name": "nobody"}\n',
+            "request greet: greet somebody",
+            id="values that do not go together",
+        ),
         pytest.param(b'{"request": "failing"}\n', "the tree is being felled", id="an answer that fails"),
         pytest.param(b'{"request": "broken"}\n', "RuntimeError: a mistake", id="an answer with a mistake"),
     ],

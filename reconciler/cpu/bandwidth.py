@@ -39,6 +39,12 @@ class Bandwidth:
         quota = None if found[1] == _UNLIMITED else int(found[1])
         return cls(quota=quota, period=int(found[2]))
 
+    def __lt__(self, other: Bandwidth) -> bool:
+        """Whether it allows less time; no limit allows the most."""
+        if self.quota is None or other.quota is None:
+            return self.quota is not None and other.quota is None
+        return self.quota * other.period < other.quota * self.period
+
     def __str__(self) -> str:
         return f"{_UNLIMITED if self.quota is None else self.quota} {self.period}"
 
@@ -69,8 +75,9 @@ class Wish:
     """What a `cpu.max` should say: `file`, seen from the container's cgroup.
 
     With `lifted`, no limit. Without, `limit` in the place of no limit, and any other text is left as it is:
-    it is somebody's own decision. `limit` is what the container's or the pod's limits say, None where they
-    say nothing. `once`: a lift is over, and nothing is wished for any more when that has been undone.
+    it is somebody's own decision. Only a pod must not have less than its containers, of which more may have
+    come since. `limit` is what the container's or the pod's limits say, None where they say nothing. `once`:
+    a lift is over, and nothing is wished for any more when that has been undone.
     """
 
     file: str
@@ -78,11 +85,17 @@ class Wish:
     lifted: bool = True
     once: bool = False
 
+    def __str__(self) -> str:
+        return _UNLIMITED if self.lifted else str(self.limit or "")
+
     def instead(self, of: Bandwidth) -> Bandwidth:
         """What the file should say instead of what it says, which may be the same."""
         if self.lifted:
             return dataclasses.replace(of, quota=None)
-        return self.limit if self.limit is not None and of.quota is None else of
+        if self.limit is None:
+            return of
+        too_little = self.file == POD_FILE and of < self.limit
+        return self.limit if of.quota is None or too_little else of
 
     def expects(self, says: Bandwidth) -> bool:
         """Whether nobody but the file's owner says this: the runtime writes a container's own limits back

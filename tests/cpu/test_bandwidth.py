@@ -10,6 +10,7 @@ from reconciler.cpu.bandwidth import Bandwidth
 
 TWO = Bandwidth(quota=200_000)
 UNLIMITED = Bandwidth()
+POD = {"file": "../cpu.max"}
 
 
 @pytest.mark.parametrize(
@@ -92,12 +93,40 @@ def test_a_total_is_known_where_every_limit_is(limits: list[Bandwidth | None], t
         pytest.param(
             {"lifted": False}, "300000 100000", "300000 100000", id="another quota is somebody's own"
         ),
+        pytest.param({"lifted": False}, "100000 100000", "100000 100000", id="less too"),
+        pytest.param({"lifted": False, **POD}, "100000 50000", "100000 50000", id="a pod has as much"),
+        pytest.param({"lifted": False, **POD}, "300000 100000", "300000 100000", id="a pod has more"),
+        pytest.param({"lifted": False, **POD}, "99999 50000", "200000 100000", id="a pod has less"),
+        pytest.param({"lifted": False, "limit": None, **POD}, "1000 100000", "1000 100000", id="a pod's own"),
         pytest.param({"lifted": False, "limit": None}, "max 100000", "max 100000", id="no limit is known"),
     ],
 )
 def test_what_a_file_should_say_instead(wish: dict[str, object], says: str, instead: str) -> None:
     its = bandwidth.Wish(**{"file": "cpu.max", "limit": TWO, **wish})  # type: ignore[arg-type]
     assert str(its.instead(Bandwidth.parse(says, what="cpu.max"))) == instead
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "less"),
+    [
+        (TWO, UNLIMITED, True),
+        (UNLIMITED, TWO, False),
+        (UNLIMITED, UNLIMITED, False),
+        (TWO, TWO, False),
+        (Bandwidth(quota=99_999, period=50_000), TWO, True),
+        (TWO, Bandwidth(quota=99_999, period=50_000), False),
+        (Bandwidth(quota=100_000, period=50_000), TWO, False),
+    ],
+)
+def test_less_is_less_time_whatever_the_period(one: Bandwidth, other: Bandwidth, less: bool) -> None:
+    assert (one < other) == less
+
+
+@pytest.mark.parametrize(
+    ("limit", "lifted", "text"), [(TWO, True, "max"), (TWO, False, "200000 100000"), (None, False, "")]
+)
+def test_a_wish_says_what_it_is_after(limit: Bandwidth | None, lifted: bool, text: str) -> None:
+    assert str(bandwidth.Wish(file="cpu.max", limit=limit, lifted=lifted)) == text
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import enum
 from dataclasses import dataclass
 
 from reconciler import errors, events
+from reconciler.config import schema
 from reconciler.cpu.idset import CpuSet
 
 CORES = "weka.io/cores-ids"
@@ -36,14 +37,15 @@ class Kind(enum.Enum):
 class Intent:
     """What one container is entitled to.
 
-    `cpus` is the annotated list (annotated kinds only), `count` the number of whole CPUs (integer
-    only), `forbidden` what this pod may not run on, `why` a clause for people. `refusal` is "" or the
-    sentence with which a creation is refused; a container that runs already is then `unsatisfied`.
-    `warning` is "" or a sentence about input that was ignored.
+    `cpus` is the annotated list (annotated kinds only), `own_list` whether it is the container's alone,
+    `count` the number of whole CPUs (integer only), `forbidden` what this pod may not run on, `why` a
+    clause for people. `refusal` is "" or the sentence with which a creation is refused; a container that
+    runs already is then `unsatisfied`. `warning` is "" or a sentence about input that was ignored.
     """
 
     kind: Kind
     cpus: CpuSet = CpuSet()
+    own_list: bool = False
     count: int = 0
     forbidden: CpuSet = CpuSet()
     why: str
@@ -68,30 +70,39 @@ def whole_cpus(limits: events.CpuLimits) -> int:
     return shares // SHARES_PER_CPU
 
 
-def decide(pod: events.Pod, container: events.Container) -> Intent:
+def decide(pod: events.Pod, container: events.Container, config: schema.Config) -> Intent:
     """The intent of `container` in `pod`. Never raises: what is wrong with it is in the intent."""
+    if config.leaves_alone(pod.namespace, pod.annotations):
+        return _UNMANAGED
     integer = whole_cpus(container.limits) if pod.qos is events.Qos.GUARANTEED else 0
     if pod.annotations:
-        if (text := pod.annotations.get(CORES)) is not None:
-            return _annotated(text, integer=bool(integer))
+        for key in (f"{CORES}.{container.name}", CORES):
+            if (text := pod.annotations.get(key)) is not None:
+                return _annotated(key, text, integer=bool(integer))
         if (text := pod.annotations.get(FORBID)) is not None:
             forbidden, warning = _forbidden(text)
             return _plain(integer, forbidden, warning)
     return _plain(integer, CpuSet(), "") if integer else _SHARED
 
 
-def _annotated(text: str, *, integer: bool) -> Intent:
+def pause(pod: events.Pod, config: schema.Config) -> Intent:
+    """The intent of a pod's pause container, which is shared like any other."""
+    return _UNMANAGED if config.leaves_alone(pod.namespace, pod.annotations) else _PAUSE
+
+
+def _annotated(key: str, text: str, *, integer: bool) -> Intent:
     kind = Kind.ANNOTATED_EXCLUSIVE if integer else Kind.ANNOTATED_SHARED
     refusal = ""
     cpus = CpuSet()
     try:
-        cpus = CpuSet.parse(text, what=f"annotation {CORES}")
+        cpus = CpuSet.parse(text, what=f"annotation {key}")
         if not cpus:
-            refusal = f"annotation {CORES}: the list is empty; name at least one CPU or remove it"
+            refusal = f"annotation {key}: the list is empty; name at least one CPU or remove it"
     except errors.Malformed as error:
         refusal = str(error)
     semantics = "whole CPUs with requests equal to limits" if integer else "no integer semantics"
-    return Intent(kind=kind, cpus=cpus, why=f"annotation {CORES}, {semantics}", refusal=refusal)
+    why = f"annotation {key}, {semantics}"
+    return Intent(kind=kind, cpus=cpus, own_list=key != CORES, why=why, refusal=refusal)
 
 
 def _forbidden(text: str) -> tuple[CpuSet, str]:
@@ -115,3 +126,5 @@ def _plain(integer: int, forbidden: CpuSet, warning: str) -> Intent:
 
 
 _SHARED = Intent(kind=Kind.SHARED, why="no annotation and no integer semantics")
+_PAUSE = Intent(kind=Kind.SHARED, why="pause container of a pod")
+_UNMANAGED = Intent(kind=Kind.UNMANAGED, why="left alone by configuration")

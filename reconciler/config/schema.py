@@ -5,12 +5,17 @@ Keys are written in camelCase in YAML (`minSharedCpus`); `docs/reference/configu
 
 from __future__ import annotations
 
+import fnmatch
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
 import msgspec
 
 from reconciler import errors
 from reconciler.cpu.idset import CpuSet
+
+UNMANAGED = "weka.io/unmanaged"
+"""The annotation with which a pod asks to be left alone: `"true"`."""
 
 
 class Nri(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
@@ -21,6 +26,10 @@ class Nri(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel
     plugin_index: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{2}$(?!\n)")] = "90"
 
 
+Namespaces = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9*]([a-z0-9*-]{0,61}[a-z0-9*])?$(?!\n)")]
+"""A namespace's name (a DNS label, RFC 1123), in which each `*` stands for any characters."""
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
     """The whole configuration; every key has a default.
 
@@ -28,7 +37,13 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     `reserved_cpus`: kernel list of CPUs that integer containers never get; they stay in the shared pool.
     `isolated_cpus`: whether kernel-isolated CPUs (`isolcpus=`) serve the pool and integer containers.
     `integer_memory`: `pin` gives integer containers the NUMA nodes of their CPUs, `leave` touches none.
+    `cfs_quota`: `lift` frees exclusive containers from their CFS quota, `keep` touches none.
     `on_guard`: what a hook that runs out of time answers for an exclusive container.
+    `annotated_namespaces`: which namespaces may name CPUs in `weka.io/cores-ids`.
+    `annotated_overlap`: whether annotated pods may hold CPUs that other annotated pods hold.
+    `max_exclusive_cpus`: the most CPUs that all pods of a namespace together may hold exclusively.
+    `unmanaged_namespaces`: whose containers are left alone, as if there were no agent.
+    `opt_out_namespaces`: which namespaces may leave single pods alone with `weka.io/unmanaged: "true"`.
     `pass_interval_seconds`: pause between periodic passes, which find what inotify cannot see.
     """
 
@@ -36,7 +51,13 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     reserved_cpus: str = ""
     isolated_cpus: Literal["exclude", "use"] = "exclude"
     integer_memory: Literal["leave", "pin"] = "leave"
+    cfs_quota: Literal["keep", "lift"] = "keep"
     on_guard: Literal["refuse", "admit"] = "refuse"
+    annotated_namespaces: tuple[Namespaces, ...] = ("*",)
+    annotated_overlap: Literal["refuse", "allow"] = "refuse"
+    max_exclusive_cpus: dict[Namespaces, Annotated[int, msgspec.Meta(ge=0, le=8192)]] = {}
+    unmanaged_namespaces: tuple[Namespaces, ...] = ()
+    opt_out_namespaces: tuple[Namespaces, ...] = ()
     pass_interval_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 10.0
     nri: Nri = Nri()
 
@@ -49,6 +70,27 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
             return CpuSet.parse(self.reserved_cpus, what="reservedCpus")
         except errors.Malformed as error:
             raise errors.Usage(str(error)) from error
+
+    def may_annotate(self, namespace: str) -> bool:
+        """Whether pods of the namespace may name CPUs."""
+        return _matches(self.annotated_namespaces, namespace)
+
+    def leaves_alone(self, namespace: str, annotations: Mapping[str, str]) -> bool:
+        """Whether a pod's containers are left alone: by its namespace, or its annotation where trusted."""
+        if self.unmanaged_namespaces and _matches(self.unmanaged_namespaces, namespace):
+            return True
+        if self.opt_out_namespaces and annotations.get(UNMANAGED) == "true":
+            return _matches(self.opt_out_namespaces, namespace)
+        return False
+
+    def most_exclusive(self, namespace: str) -> int | None:
+        """The most CPUs that the namespace may hold exclusively: the least of all that match; None if any."""
+        limits = self.max_exclusive_cpus
+        return min((limits[name] for name in limits if _matches((name,), namespace)), default=None)
+
+
+def _matches(patterns: Iterable[str], namespace: str) -> bool:
+    return any(fnmatch.fnmatchcase(namespace, pattern) for pattern in patterns)
 
 
 def convert(tree: object) -> Config:

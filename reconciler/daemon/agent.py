@@ -238,7 +238,7 @@ class Agent:
                 pool = _UNADJUSTED
             case _:
                 return None
-        if intent.decide(pod, container).kind is intent.Kind.SHARED or self._config.on_guard == "admit":
+        if intent.decide(pod, container, self._config).kind is intent.Kind.SHARED or self._config.on_guard == "admit":
             return pool
         if self._adopting is not None:
             # Its hook still waits for the adoption, and must not place what the runtime has given up by then.

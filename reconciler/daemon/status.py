@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reconciler import events, explain, intent, observed, plan, report
+from reconciler.cpu import bandwidth
 from reconciler.policy import desired, state
 
 Document = dict[str, object]
@@ -44,15 +45,16 @@ def _containers(now: state.State, book: report.Book) -> Iterator[dict[str, objec
         container = now.inventory.containers[id_]
         what = now.ledger.intents.get(id_)
         if what is not None and container.phase is not events.Phase.STOPPED:
-            yield _container(now, book, container, what)
+            yield entry(now, book, container, what)
 
 
-def _container(
+def entry(
     now: state.State, book: report.Book, container: events.Container, what: intent.Intent
 ) -> dict[str, object]:
+    """What the status says of one container with this intent."""
     pod = now.pod_of(container)
     want = desired.place(now, pod, container, what)
-    claim = state.claim_of(now.ledger, pod, container, what.kind)
+    claim = state.claim_of(now.ledger, pod, container, what)
     state_, reason = _state(now, book, container, what, want)
     return {
         "id": container.id,
@@ -61,14 +63,18 @@ def _container(
         "container": container.name,
         "class": (what.kind if claim is None else claim.kind).value,
         "claim": None if claim is None else str(claim.cpus),
-        "desired": {"cpus": str(want.cpus), "mems": None if want.mems is None else str(want.mems)},
+        "desired": {
+            "cpus": str(want.cpus),
+            "mems": None if want.mems is None else str(want.mems),
+            "quotas": {wish.file: str(wish) for wish in want.quotas},
+        },
         "observed": _observed(book.latest.get(container.id)),
         "state": state_,
         "reason": reason,
     }
 
 
-def _observed(look: observed.Look | None) -> dict[str, str] | None:
+def _observed(look: observed.Look | None) -> dict[str, object] | None:
     if not isinstance(look, observed.Present):
         return None
     granted = look.outer if look.inner is None else look.inner
@@ -76,6 +82,7 @@ def _observed(look: observed.Look | None) -> dict[str, str] | None:
         "cpus": str(look.outer.cpus),
         "mems": str(look.outer.mems),
         "effective": str(granted.effective_cpus),
+        "quotas": {its.file: _has(look, its.file) for its in look.quotas},
     }
 
 
@@ -136,6 +143,9 @@ def plan_document(now: state.State, looks: observed.Observed, steps: plan.Plan) 
 def _has(look: observed.Look | None, file: str) -> str:
     if not isinstance(look, observed.Present):
         return ""
+    if file.endswith(bandwidth.FILE):
+        says = look.says(file)
+        return str(says) if isinstance(says, bandwidth.Bandwidth) else ""
     inner = file.startswith(f"{observed.INNER}/")
     cpuset = look.inner if inner and look.inner is not None else look.outer
     return str(cpuset.cpus if file.endswith(observed.CPUS) else cpuset.mems)

@@ -1,14 +1,13 @@
-"""Granting and refusing claims: the conflict table, free CPUs, the floor under the pool. Pure.
+"""Granting and refusing claims: who is entitled to what, and the conflict table. Pure.
 
 Every function returns a new ledger, or raises `errors.Refused` with a sentence for the pod's owner; the
-ledger that it was given stays as it was. PRD 1, 2 and 4.
+ledger that it was given stays as it was. PRD 1, 2 and 5. `integer` and `moving` have the other half.
 """
 
 from __future__ import annotations
 
 from reconciler import errors, events, intent
-from reconciler.cpu.idset import CpuSet
-from reconciler.policy import placement, state
+from reconciler.policy import bounds, integer, moving, state
 
 EMPTY_POOL = "the shared pool is empty: none of its CPUs is online; bring some online or free exclusive ones"
 
@@ -16,14 +15,17 @@ EMPTY_POOL = "the shared pool is empty: none of its CPUs is online; bring some o
 def grant(
     now: state.State, pod: events.Pod, container: events.Container, what: intent.Intent
 ) -> state.Ledger:
-    """The ledger in which `container` has what `what` entitles it to. Raises Refused."""
+    """The ledger in which `container` has what `what` entitles it to, whoever had to move for that.
+
+    Raises Refused.
+    """
     if what.refusal:
         raise errors.Refused(what.refusal)
     match what.kind:
         case intent.Kind.ANNOTATED_EXCLUSIVE | intent.Kind.ANNOTATED_SHARED:
             return _grant_annotated(now, pod, container, what)
         case intent.Kind.INTEGER:
-            return _grant_integer(now, pod, container, what)
+            return integer.grant(now, pod, container, what)
         case intent.Kind.SHARED | intent.Kind.UNMANAGED:
             return now.ledger
 
@@ -39,175 +41,68 @@ def check_shared(now: state.State, what: intent.Intent) -> None:
         )
 
 
-def take_as_is(
-    now: state.State, pod: events.Pod, container: events.Container, what: intent.Intent, cpus: CpuSet
-) -> state.Ledger | None:
-    """The ledger in which an integer container keeps the CPUs it runs on, or None where it may not.
-
-    It may where nothing is held for it, and they are as many as it is entitled to and free to it.
-    """
-    if state.claim_key(pod, container, what.kind) in now.ledger.claims:
-        return None
-    if len(cpus) != what.count or not cpus <= _free(now, what) or not _leaves_pool(now, cpus):
-        return None
-    return now.ledger.with_claim(_integer_claim(pod, container, cpus))
-
-
 def _grant_annotated(
     now: state.State, pod: events.Pod, container: events.Container, what: intent.Intent
 ) -> state.Ledger:
-    offline = what.cpus - now.terms.topology.online
-    if offline:
-        raise errors.Refused(
-            f"annotation {intent.CORES}={what.cpus}: CPU {offline} is not online on this node "
-            f"(online: {now.terms.topology.online})"
-        )
-    key = state.claim_key(pod, container, what.kind)
-    held = now.ledger.claims.get(key)
-    claim = state.Claim(
-        key=key,
-        # The first container with integer semantics raises the pod's claim, and nothing lowers it again.
+    name = f"{intent.CORES}.{container.name}" if what.own_list else intent.CORES
+    held = now.ledger.claims.get(state.claim_key(pod, container, what))
+    claim = _annotated_claim(held, pod, container, what)
+    if claim == held:
+        return now.ledger
+    if held is not None and (claim.kind, claim.cpus) == (held.kind, held.cpus):
+        return now.ledger.with_claim(claim)
+    _check_annotation(now, pod, what, name)
+    before = now
+    if held is not None:
+        ledger = now.ledger.without_claim(held.key)
+        before = state.State(terms=now.terms, inventory=now.inventory, ledger=ledger)
+    _refuse_annotated(before, claim, name)
+    ledger = moving.make_room(before, claim, name).with_claim(claim)
+    if broken := bounds.broken(now, ledger, pod):
+        raise errors.Refused(f"annotation {name}={what.cpus} would {broken}")
+    return ledger
+
+
+def _annotated_claim(
+    held: state.Claim | None, pod: events.Pod, container: events.Container, what: intent.Intent
+) -> state.Claim:
+    return state.Claim(
+        key=state.claim_key(pod, container, what),
+        # The first container with integer semantics raises the pod's claim, and no later one lowers it.
         kind=what.kind if held is None or not held.exclusive else held.kind,
         cpus=what.cpus,
         pod=f"{pod.namespace}/{pod.name}",
         holders=frozenset({container.name}) if held is None else held.holders | {container.name},
     )
-    if claim == held:
-        return now.ledger
-    if held is None or (claim.kind, claim.cpus) != (held.kind, held.cpus):
-        _refuse_conflicts(now, claim)
-        if claim.exclusive and not _leaves_pool(now, claim.cpus):
-            raise errors.Refused(f"annotation {intent.CORES}={what.cpus} would {_starve(now, claim.cpus)}")
-    return now.ledger.with_claim(claim)
 
 
-def _refuse_conflicts(now: state.State, new: state.Claim) -> None:
-    """Raises Refused where the conflict table says so, naming who holds which CPU."""
+def _check_annotation(now: state.State, pod: events.Pod, what: intent.Intent, name: str) -> None:
+    """Raises Refused where the namespace may not name CPUs, or one of them is not online."""
+    config, online = now.terms.config, now.terms.topology.online
+    if not config.may_annotate(pod.namespace):
+        allowed = ", ".join(config.annotated_namespaces) or "none"
+        raise errors.Refused(
+            f"annotation {name}: namespace {pod.namespace} may not name CPUs on this node "
+            f"(annotatedNamespaces: {allowed}); remove the annotation or have the namespace allowed"
+        )
+    if offline := what.cpus - online:
+        raise errors.Refused(
+            f"annotation {name}={what.cpus}: CPU {offline} is not online on this node (online: {online})"
+        )
+
+
+def _refuse_annotated(now: state.State, new: state.Claim, name: str) -> None:
+    """Raises Refused where other annotated claims stand in the way, naming who holds which CPU."""
+    if now.terms.config.annotated_overlap == "allow":
+        return
     held_by = []
     for claim in now.ledger.claims.values():
-        both_shared = not claim.exclusive and not new.exclusive
-        if claim.key.uid == new.key.uid or both_shared:
+        if claim.kind is intent.Kind.INTEGER or not (claim.exclusive or new.exclusive):
             continue
         if overlap := claim.cpus & new.cpus:
-            holder = f"{claim.pod} container {claim.key.name}" if claim.key.name else claim.pod
-            held_by.append(f"CPU {overlap} by {claim.kind.value} {holder}")
+            held_by.append(f"CPU {overlap} by {claim.kind.value} {claim.holder}")
     if held_by:
         raise errors.Refused(
-            f"annotation {intent.CORES}={new.cpus} conflicts with CPUs that are held: "
+            f"annotation {name}={new.cpus} conflicts with CPUs that are held: "
             f"{'; '.join(sorted(held_by))}; choose other CPUs or remove that pod"
         )
-
-
-def _grant_integer(
-    now: state.State, pod: events.Pod, container: events.Container, what: intent.Intent
-) -> state.Ledger:
-    key = state.claim_key(pod, container, what.kind)
-    held = now.ledger.claims.get(key)
-    if held is not None and len(held.cpus) == what.count:
-        return now.ledger
-    without = state.State(terms=now.terms, inventory=now.inventory, ledger=now.ledger.without_claim(key))
-    usable = _usable(now, what)
-    free = usable - without.ledger.exclusive - without.ledger.pinned
-    chosen = placement.choose(now.terms.topology, free, what.count)
-    if chosen is not None and _leaves_pool(without, chosen):
-        return without.ledger.with_claim(_integer_claim(pod, container, chosen))
-    for lent in _with_lent(without, pod, usable, free, what.count):
-        ledger = _give_back(without.ledger, pod, lent).with_claim(_integer_claim(pod, container, lent))
-        if len(now.terms.poolable - ledger.exclusive) >= now.terms.min_shared:
-            return ledger
-    if chosen is None:
-        raise errors.Refused(_too_few(without, what))
-    raise errors.Refused(f"{what.count} exclusive CPUs would {_starve(without, chosen)}")
-
-
-def _with_lent(now: state.State, pod: events.Pod, usable: CpuSet, free: CpuSet, count: int) -> list[CpuSet]:
-    """Choices with CPUs of the pod's exited containers: the best one, and that which spares the pool most."""
-    lendable = _lendable(now, pod) & usable
-    missing = count - len(lendable)
-    if not lendable or len(free) < missing:
-        return []
-    machine = now.terms.topology
-    best = placement.choose(machine, free | lendable, count)
-    if missing > 0:
-        rest = placement.choose(machine, free, missing)
-        least = None if rest is None else lendable | rest
-    else:
-        least = placement.choose(machine, lendable, count)
-    return [cpus for cpus in (best, least) if cpus is not None]
-
-
-def _integer_claim(pod: events.Pod, container: events.Container, cpus: CpuSet) -> state.Claim:
-    return state.Claim(
-        key=state.claim_key(pod, container, intent.Kind.INTEGER),
-        kind=intent.Kind.INTEGER,
-        cpus=cpus,
-        pod=f"{pod.namespace}/{pod.name}",
-        holders=frozenset({container.name}),
-    )
-
-
-def _usable(now: state.State, what: intent.Intent) -> CpuSet:
-    """CPUs that integer containers of this pod may have, whoever holds them now."""
-    return now.terms.poolable - now.terms.reserved - what.forbidden
-
-
-def _free(now: state.State, what: intent.Intent) -> CpuSet:
-    return _usable(now, what) - now.ledger.exclusive - now.ledger.pinned
-
-
-def _lendable(now: state.State, pod: events.Pod) -> CpuSet:
-    """CPUs of this pod's integer containers that have all exited, such as finished init containers."""
-    lendable = CpuSet()
-    for claim in _integer_claims(now.ledger, pod):
-        attempts = list(now.inventory.attempts(pod.sandbox, claim.key.name))
-        if attempts and all(attempt.phase is events.Phase.STOPPED for attempt in attempts):
-            lendable |= claim.cpus
-    return lendable
-
-
-def _integer_claims(ledger: state.Ledger, pod: events.Pod) -> list[state.Claim]:
-    return [
-        claim
-        for claim in ledger.claims.values()
-        if claim.key.uid == pod.uid and claim.kind is intent.Kind.INTEGER
-    ]
-
-
-def _give_back(ledger: state.Ledger, pod: events.Pod, chosen: CpuSet) -> state.Ledger:
-    """The ledger in which exited containers of the pod no longer hold anything of `chosen`."""
-    if chosen.isdisjoint(ledger.exclusive):
-        return ledger
-    for claim in _integer_claims(ledger, pod):
-        if not claim.cpus.isdisjoint(chosen):
-            ledger = ledger.without_claim(claim.key)
-    return ledger
-
-
-def _leaves_pool(now: state.State, cpus: CpuSet) -> bool:
-    return len(now.pool - cpus) >= now.terms.min_shared
-
-
-def _starve(now: state.State, cpus: CpuSet) -> str:
-    return (
-        f"leave {len(now.pool - cpus)} CPUs in the shared pool, below the minimum of "
-        f"{now.terms.min_shared} (pool now: {now.pool or 'empty'}); request fewer CPUs"
-    )
-
-
-def _too_few(now: state.State, what: intent.Intent) -> str:
-    free = _free(now, what)
-    parts = [
-        f"{len(cpus)} {word}"
-        for word, cpus in (
-            ("held exclusively", now.ledger.exclusive),
-            ("held by annotated pods", now.ledger.pinned),
-            ("reserved", now.terms.reserved & now.terms.topology.online),
-            ("forbidden to this pod", what.forbidden & now.terms.topology.online),
-        )
-        if cpus
-    ]
-    why = f" ({', '.join(parts)})" if parts else ""
-    return (
-        f"{what.count} exclusive CPUs wanted, {len(free)} of {len(now.terms.topology.online)} "
-        f"are free{why}; request fewer CPUs or remove a pod that holds some"
-    )

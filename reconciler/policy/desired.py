@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from reconciler import events, intent
 from reconciler.cpu import bandwidth
 from reconciler.cpu.idset import CpuSet, NodeSet
-from reconciler.policy import state
+from reconciler.policy import quotas, state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,16 +31,19 @@ Desired = Mapping[events.ContainerId, Placement]
 def place(now: state.State, pod: events.Pod, container: events.Container, what: intent.Intent) -> Placement:
     """The placement of one container; costs the same whatever the number of containers.
 
-    A container that is entitled to CPUs and has no claim on them is placed as a shared one, and a shared
-    one that is forbidden the whole pool has the whole pool. Without CPUs if no CPU of the pool is online.
+    A container that is entitled to CPUs and has no claim on them is placed as a shared one, and so is one
+    with no CPU of its claim online: the kernel would let it run on all that its parent has. A shared one
+    that is forbidden the whole pool has the whole pool. Without CPUs if no CPU of the pool is online.
     """
-    claim = state.claim_of(now.ledger, pod, container, what.kind)
-    if claim is None:
+    claim = state.claim_of(now.ledger, pod, container, what)
+    if claim is None or claim.cpus.isdisjoint(now.terms.topology.online):
         pool = now.pool
         return Placement(cpus=(pool - what.forbidden or pool) if what.forbidden else pool)
     pinned = what.kind is not intent.Kind.INTEGER or now.terms.pin_integer_memory
     mems = now.terms.topology.memory_nodes(claim.cpus) if pinned else None
-    return Placement(cpus=claim.cpus, mems=mems, owner=claim.key if claim.exclusive else None)
+    if not claim.exclusive:
+        return Placement(cpus=claim.cpus, mems=mems)
+    return Placement(cpus=claim.cpus, mems=mems, owner=claim.key, quotas=quotas.wishes(now, container))
 
 
 def desired(

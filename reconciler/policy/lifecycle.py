@@ -12,7 +12,7 @@ from typing import assert_never
 
 from reconciler import errors, events, intent, inventory
 from reconciler.cpu.idset import CpuSet
-from reconciler.policy import claims, desired, state
+from reconciler.policy import claims, desired, integer, state
 
 _ADOPTION_ORDER = {
     intent.Kind.ANNOTATED_EXCLUSIVE: 0,
@@ -30,7 +30,7 @@ def admit(
 
     Constant cost for a shared container; linear in the claims for others.
     """
-    what = intent.decide(event.pod, event.container)
+    what = intent.decide(event.pod, event.container, now.terms.config)
     if what.kind is intent.Kind.SHARED:
         if what.forbidden or not now.pool:
             claims.check_shared(now, what)
@@ -40,7 +40,7 @@ def admit(
     after = state.State(
         terms=now.terms,
         inventory=inventory.reduce(now.inventory, event),
-        ledger=_with_pause(ledger, event.pod).with_intent(event.container.id, what),
+        ledger=_with_pause(ledger, event.pod, now.terms).with_intent(event.container.id, what),
     )
     return after, desired.place(after, event.pod, event.container, what), what
 
@@ -52,7 +52,7 @@ def absorb(now: state.State, event: events.Event) -> state.State:
         case events.Synchronized():
             return _forget_the_absent(after)
         case events.PodStarted(pod=pod):
-            return dataclasses.replace(after, ledger=_with_pause(after.ledger, pod))
+            return dataclasses.replace(after, ledger=_with_pause(after.ledger, pod, now.terms))
         case events.PodStopped(sandbox=sandbox) | events.PodRemoved(sandbox=sandbox):
             return _pod_ended(now, after, sandbox)
         case events.ContainerCreating() | events.ContainerStarting() | events.ContainerUpdating():
@@ -78,7 +78,7 @@ def adopt(now: state.State, running_on: Mapping[events.ContainerId, CpuSet]) -> 
         for id_, container in now.inventory.containers.items()
         if id_ not in now.ledger.intents
         for pod in (now.pod_of(container),)
-        for what in (intent.decide(pod, container),)
+        for what in (intent.decide(pod, container, now.terms.config),)
     ]
     keeping, others = [], []
     for _, id_, pod, container, what in sorted(new, key=lambda entry: entry[:2]):
@@ -90,7 +90,7 @@ def adopt(now: state.State, running_on: Mapping[events.ContainerId, CpuSet]) -> 
         else:
             others.append((pod, container))
     for pod, container, what, cpus in keeping:
-        kept = claims.take_as_is(now, pod, container, what, cpus)
+        kept = integer.take_as_is(now, pod, container, what, cpus)
         if kept is None:
             others.append((pod, container))
         else:
@@ -112,15 +112,12 @@ def retry(now: state.State) -> state.State:
     return now
 
 
-def _with_pause(ledger: state.Ledger, pod: events.Pod) -> state.Ledger:
-    """The ledger with the intent of the pod's pause container, which is shared like any other."""
+def _with_pause(ledger: state.Ledger, pod: events.Pod, terms: state.Terms) -> state.Ledger:
+    """The ledger with the intent of the pod's pause container."""
     id_ = events.ContainerId(pod.sandbox)
     if pod.cgroup is None or id_ in ledger.intents:
         return ledger
-    return ledger.with_intent(id_, _PAUSE)
-
-
-_PAUSE = intent.Intent(kind=intent.Kind.SHARED, why="pause container of a pod")
+    return ledger.with_intent(id_, intent.pause(pod, terms.config))
 
 
 def _adopt_one(
@@ -128,10 +125,10 @@ def _adopt_one(
 ) -> state.State:
     if container.id in now.ledger.intents:
         return now
-    ledger = _with_pause(now.ledger, pod)
+    ledger = _with_pause(now.ledger, pod, now.terms)
     if container.name == inventory.PAUSE:
         return dataclasses.replace(now, ledger=ledger)
-    what = intent.decide(pod, container)
+    what = intent.decide(pod, container, now.terms.config)
     now = dataclasses.replace(now, ledger=ledger.with_intent(container.id, what))
     return now if running_on is not None else _settle(now, pod, container, what)
 
@@ -164,7 +161,7 @@ def _forget_the_absent(now: state.State) -> state.State:
     present = {pod.uid for pod in now.inventory.pods.values()}
     for key in ledger.claims:
         if key.uid not in present:
-            ledger = ledger.without_claim(key)
+            ledger = ledger.with_ended(key)
     return dataclasses.replace(now, ledger=ledger)
 
 
@@ -175,7 +172,7 @@ def _pod_ended(before: state.State, now: state.State, sandbox: events.SandboxId)
     pod = before.inventory.pods.get(sandbox)
     if pod is not None and next(now.inventory.sandboxes(pod.uid), None) is None:
         for key in [key for key in ledger.claims if key.uid == pod.uid]:
-            ledger = ledger.without_claim(key)
+            ledger = ledger.with_ended(key)
     return dataclasses.replace(now, ledger=ledger)
 
 
@@ -196,7 +193,7 @@ def _removed(
         for attempt in now.inventory.attempts(sandbox, container.name)
     )
     if what is not None and next(attempts, None) is None:
-        ledger = _without_holder(ledger, state.claim_key(pod, container, what.kind), container.name)
+        ledger = _without_holder(ledger, state.claim_key(pod, container, what), container.name)
     return dataclasses.replace(now, ledger=ledger)
 
 
@@ -207,4 +204,4 @@ def _without_holder(ledger: state.Ledger, key: state.ClaimKey, name: str) -> sta
     holders = claim.holders - {name}
     if holders:
         return ledger.with_claim(dataclasses.replace(claim, holders=holders))
-    return ledger.without_claim(key)
+    return ledger.with_ended(key)

@@ -16,7 +16,7 @@ from reconciler.inventory import Inventory
 
 
 class ClaimKey(NamedTuple):
-    """Who holds a claim: a pod and a container name; the name is "" for a pod's annotation.
+    """Who holds a claim: a pod and a container name; the name is "" for an annotation of the whole pod.
 
     Not a container id: the claim outlives restarts.
     """
@@ -25,11 +25,19 @@ class ClaimKey(NamedTuple):
     name: str
 
 
+class FormerKey(NamedTuple):
+    """A container by its names alone: `pod` is `namespace/name`. A pod that comes again has a new UID."""
+
+    pod: str
+    name: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """CPUs that a container, or a pod by its annotation, holds.
 
-    `pod` is `namespace/name`, for sentences. `holders` are the container names under an annotation.
+    `pod` is `namespace/name`. `holders` are the container names under an annotation; `forbidden` are CPUs
+    that the claim must not be moved to (integer only).
     """
 
     key: ClaimKey
@@ -37,6 +45,21 @@ class Claim:
     cpus: CpuSet
     pod: str
     holders: frozenset[str]
+    forbidden: CpuSet = CpuSet()
+
+    def at(self, cpus: CpuSet) -> Claim:
+        """The same claim on other CPUs."""
+        return dataclasses.replace(self, cpus=cpus)
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of the pod."""
+        return self.pod.partition("/")[0]
+
+    @property
+    def holder(self) -> str:
+        """The pod, and the container where the claim is one container's, for sentences."""
+        return f"{self.pod} container {self.key.name}" if self.key.name else self.pod
 
     @property
     def exclusive(self) -> bool:
@@ -49,6 +72,7 @@ class Terms:
     """Topology and configuration as the sets that decisions need."""
 
     topology: topologies.Topology
+    config: schema.Config
     poolable: CpuSet
     reserved: CpuSet
     min_shared: int
@@ -60,6 +84,7 @@ def terms(topology: topologies.Topology, config: schema.Config) -> Terms:
     isolated = topology.isolated if config.isolated_cpus == "exclude" else CpuSet()
     return Terms(
         topology=topology,
+        config=config,
         poolable=topology.online - isolated,
         reserved=config.reserved(),
         min_shared=config.min_shared_cpus,
@@ -71,12 +96,15 @@ def terms(topology: topologies.Topology, config: schema.Config) -> Terms:
 class Ledger:
     """Every intent and claim. `exclusive` and `pinned` are the unions of the two sorts of claims.
 
-    `unsatisfied` says of containers which run without what they are entitled to why that is so.
+    `unsatisfied` says of containers which run without what they are entitled to why that is so. `former` are
+    the CPUs of integer containers whose claim has ended, until somebody else claims one of them: a pod of
+    the same name that comes again has them back. It has at most as many entries as the node has CPUs.
     """
 
     intents: HashTrieMap[events.ContainerId, intent.Intent] = field(default_factory=HashTrieMap)
     claims: HashTrieMap[ClaimKey, Claim] = field(default_factory=HashTrieMap)
     unsatisfied: HashTrieMap[events.ContainerId, str] = field(default_factory=HashTrieMap)
+    former: HashTrieMap[FormerKey, CpuSet] = field(default_factory=HashTrieMap)
     exclusive: CpuSet = CpuSet()
     pinned: CpuSet = CpuSet()
 
@@ -86,14 +114,16 @@ class Ledger:
             intents=self.intents.insert(id_, what),
             claims=self.claims,
             unsatisfied=self.unsatisfied,
+            former=self.former,
             exclusive=self.exclusive,
             pinned=self.pinned,
         )
 
     def with_claim(self, claim: Claim) -> Ledger:
         """The ledger with this claim added, or put in the place of the one under the same key."""
+        former = self._former_without(claim.cpus) if self.former else self.former
         if claim.key in self.claims:
-            return self._with_claims(self.claims.insert(claim.key, claim))
+            return self._with_claims(self.claims.insert(claim.key, claim), former)
         exclusive, pinned = self.exclusive, self.pinned
         if claim.exclusive:
             exclusive |= claim.cpus
@@ -103,13 +133,29 @@ class Ledger:
             intents=self.intents,
             claims=self.claims.insert(claim.key, claim),
             unsatisfied=self.unsatisfied,
+            former=former,
             exclusive=exclusive,
             pinned=pinned,
         )
 
     def without_claim(self, key: ClaimKey) -> Ledger:
         """The ledger without the claim under `key`, if there is one."""
-        return self._with_claims(self.claims.discard(key)) if key in self.claims else self
+        return self._with_claims(self.claims.discard(key), self.former) if key in self.claims else self
+
+    def with_ended(self, key: ClaimKey) -> Ledger:
+        """The ledger in which the claim under `key` has ended; an integer container's CPUs are remembered."""
+        claim = self.claims.get(key)
+        if claim is None or claim.kind is not intent.Kind.INTEGER:
+            return self.without_claim(key)
+        former = self.former.insert(FormerKey(claim.pod, key.name), claim.cpus)
+        return dataclasses.replace(self.without_claim(key), former=former)
+
+    def _former_without(self, cpus: CpuSet) -> HashTrieMap[FormerKey, CpuSet]:
+        former = self.former
+        for key, its in self.former.items():
+            if not its.isdisjoint(cpus):
+                former = former.remove(key)
+        return former
 
     def without_container(self, id_: events.ContainerId) -> Ledger:
         """The ledger without what is recorded of one attempt; claims stay."""
@@ -127,9 +173,11 @@ class Ledger:
             return self
         return dataclasses.replace(self, unsatisfied=self.unsatisfied.remove(id_))
 
-    def _with_claims(self, claims: HashTrieMap[ClaimKey, Claim]) -> Ledger:
+    def _with_claims(
+        self, claims: HashTrieMap[ClaimKey, Claim], former: HashTrieMap[FormerKey, CpuSet]
+    ) -> Ledger:
         exclusive, pinned = unions(claims)
-        return dataclasses.replace(self, claims=claims, exclusive=exclusive, pinned=pinned)
+        return dataclasses.replace(self, claims=claims, former=former, exclusive=exclusive, pinned=pinned)
 
 
 def unions(claims: HashTrieMap[ClaimKey, Claim]) -> tuple[CpuSet, CpuSet]:
@@ -161,13 +209,21 @@ class State:
         return self.inventory.pods[container.sandbox]
 
 
-def claim_key(pod: events.Pod, container: events.Container, kind: intent.Kind) -> ClaimKey:
-    """The key under which a container of this class holds CPUs."""
-    return ClaimKey(pod.uid, container.name if kind is intent.Kind.INTEGER else "")
+def claim_key(pod: events.Pod, container: events.Container, what: intent.Intent) -> ClaimKey:
+    """The key under which a container with this intent holds CPUs."""
+    alone = what.kind is intent.Kind.INTEGER or what.own_list
+    return ClaimKey(pod.uid, container.name if alone else "")
 
 
-def claim_of(ledger: Ledger, pod: events.Pod, container: events.Container, kind: intent.Kind) -> Claim | None:
-    """The claim that a container of this class runs on; None where it is entitled to none or has none."""
-    if kind in (intent.Kind.SHARED, intent.Kind.UNMANAGED):
+def former_key(pod: events.Pod, container: events.Container) -> FormerKey:
+    """The key under which the former CPUs of a container are remembered."""
+    return FormerKey(f"{pod.namespace}/{pod.name}", container.name)
+
+
+def claim_of(
+    ledger: Ledger, pod: events.Pod, container: events.Container, what: intent.Intent
+) -> Claim | None:
+    """The claim that a container with this intent runs on; None where it is entitled to none or has none."""
+    if what.kind in (intent.Kind.SHARED, intent.Kind.UNMANAGED):
         return None
-    return ledger.claims.get(claim_key(pod, container, kind))
+    return ledger.claims.get(claim_key(pod, container, what))

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler import events, intent
+from reconciler.config import schema
 from tests.pipeline import samples
 from tests.pipeline.samples import cpus
 
@@ -27,7 +28,7 @@ def decide(
     qos: events.Qos = samples.GUARANTEED,
 ) -> intent.Intent:
     pod = samples.pod("db", qos=qos, annotations=annotations)
-    return intent.decide(pod, samples.container(pod, limits=its))
+    return intent.decide(pod, samples.container(pod, limits=its), schema.Config())
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import pytest
 
 from reconciler import errors, events, intent
 from reconciler.config import schema
-from reconciler.policy import claims, lifecycle, state
+from reconciler.policy import integer, lifecycle, state
 from reconciler.sim import machine
 from tests.pipeline import samples
 from tests.pipeline.samples import cpus
@@ -60,16 +61,12 @@ INTEGER = container("old", 2)
     [
         (annotated("new", "3-4", 2), EXCLUSIVE, "CPU 3 by annotated-exclusive test/old"),
         (annotated("new", "3-4", 2), SHARED, "CPU 3 by annotated-shared test/old"),
-        (annotated("new", "3-4", 2), INTEGER, "CPU 3 by integer test/old container main"),
         (annotated("new", "3-4"), EXCLUSIVE, "CPU 3 by annotated-exclusive test/old"),
-        (annotated("new", "3-4"), INTEGER, "CPU 3 by integer test/old container main"),
     ],
     ids=[
         "exclusive/exclusive",
         "exclusive/shared",
-        "exclusive/integer",
         "shared/exclusive",
-        "shared/integer",
     ],
 )
 def test_a_conflict_is_refused_with_who_holds_what(
@@ -202,10 +199,23 @@ def ended(now: state.State, event: events.ContainerCreating) -> state.State:
     return lifecycle.absorb(now, events.ContainerStopped(pod=event.pod, container=event.container))
 
 
-def test_free_cpus_are_taken_before_those_of_exited_containers() -> None:
-    first = container("db", 2, its="init")
-    now = admitted(ended(admitted(samples.fresh(EIGHT), first), first), container("db", 2))
-    assert (held(now, "db", "init"), held(now, "db", "main")) == ("2-3", "4-5")
+@pytest.mark.parametrize(("count", "has"), [(2, "4-5"), (1, "4"), (4, "4-7")])
+def test_the_next_container_of_a_pod_has_the_cpus_of_those_that_have_exited(count: int, has: str) -> None:
+    other, first = container("other", 2), container("db", 2, its="init")
+    now = ended(admitted(samples.fresh(EIGHT), other, first), first)
+    now = admitted(now, container("db", count))
+    assert held(now, "db", "main") == has
+    assert state.ClaimKey(events.PodUid("uid-db"), "init") not in now.ledger.claims
+    assert len(now.pool) == 6 - count
+
+
+def test_a_container_that_comes_again_keeps_its_claim_though_another_of_its_pod_has_exited() -> None:
+    first, second = container("db", 2, its="init"), container("db", 2)
+    now = admitted(samples.fresh(EIGHT), second, first)
+    now = ended(ended(now, first), second)
+    again = samples.container(second.pod, limits=samples.whole(2), attempt=1)
+    now = admitted(now, samples.creating(second.pod, again))
+    assert (held(now, "db", "init"), held(now, "db", "main")) == ("4-5", "2-3")
 
 
 def test_cpus_of_exited_containers_serve_the_next_of_their_pod_where_free_ones_do_not_suffice() -> None:
@@ -213,6 +223,34 @@ def test_cpus_of_exited_containers_serve_the_next_of_their_pod_where_free_ones_d
     now = admitted(ended(admitted(samples.fresh(EIGHT), first), first), container("db", 6))
     assert held(now, "db", "main") == "2-7"
     assert list(now.ledger.claims) == [state.ClaimKey(events.PodUid("uid-db"), "main")]
+
+
+def test_a_pod_of_the_same_name_has_its_former_cpus_back() -> None:
+    first, other = container("db", 2), container("other", 2)
+    now = admitted(samples.fresh(EIGHT), other, first)
+    now = lifecycle.absorb(now, events.PodStopped(sandbox=first.pod.sandbox))
+    now = lifecycle.absorb(now, events.PodStopped(sandbox=other.pod.sandbox))
+    assert now.pool == cpus("0-7")
+    again = dataclasses.replace(first.pod, uid=events.PodUid("uid-again"))
+    now = admitted(now, samples.creating(again, first.container))
+    assert held(now, "again", "main") == "4-5"
+
+
+def test_former_cpus_are_forgotten_when_somebody_else_claims_one_of_them() -> None:
+    first = container("db", 2)
+    now = admitted(samples.fresh(EIGHT), first)
+    now = lifecycle.absorb(now, events.PodStopped(sandbox=first.pod.sandbox))
+    listed = annotated("listed", "3", 1)
+    now = admitted(now, listed)
+    now = lifecycle.absorb(now, events.PodStopped(sandbox=listed.pod.sandbox))
+    assert not now.ledger.former
+
+
+def test_former_cpus_of_another_number_are_not_given() -> None:
+    first = container("db", 2)
+    now = admitted(samples.fresh(EIGHT), container("other", 2), first)
+    now = lifecycle.absorb(now, events.PodStopped(sandbox=first.pod.sandbox))
+    assert len(admitted(now, container("db", 3)).ledger.exclusive) == 5
 
 
 def test_cpus_of_exited_containers_serve_where_free_ones_would_starve_the_pool() -> None:
@@ -234,7 +272,7 @@ def test_what_is_lent_is_no_more_than_the_pod_may_use_and_the_rest_goes_back_to_
     first = container("db", 4, its="init")
     now = ended(admitted(samples.fresh(EIGHT), first), first)
     now = admitted(now, container("db", 6, annotations={intent.FORBID: "3"}))
-    assert (held(now, "db", "main"), now.pool) == ("0-1,4-7", cpus("2-3"))
+    assert (held(now, "db", "main"), now.pool) == ("1-2,4-7", cpus("0,3"))
 
 
 def test_as_little_is_taken_from_the_pool_as_its_minimum_demands() -> None:
@@ -264,8 +302,8 @@ def test_what_a_container_runs_on_is_kept_where_it_may_have_it(runs_on: str, kep
         samples.fresh(EIGHT, config=schema.Config(reserved_cpus="0")), annotated("other", "2-3", 2)
     )
     event = container("db", 2)
-    what = intent.decide(event.pod, event.container)
-    ledger = claims.take_as_is(now, event.pod, event.container, what, cpus(runs_on))
+    what = intent.decide(event.pod, event.container, now.terms.config)
+    ledger = integer.take_as_is(now, event.pod, event.container, what, cpus(runs_on))
     if kept is None:
         assert ledger is None
     else:
@@ -284,3 +322,52 @@ def test_a_refusal_changes_nothing() -> None:
         dict(now.inventory.containers),
         now.pool,
     ) == copy
+
+
+def test_annotated_pods_may_overlap_where_the_configuration_allows_it() -> None:
+    now = samples.fresh(EIGHT, config=schema.Config(annotated_overlap="allow"))
+    now = admitted(now, EXCLUSIVE, annotated("new", "3-4", 2), annotated("third", "4-5"))
+    assert (held(now, "old"), held(now, "new"), held(now, "third")) == ("2-3", "3-4", "4-5")
+    assert now.pool == cpus("0-1,5-7")
+    gone = lifecycle.absorb(now, events.PodStopped(sandbox=EXCLUSIVE.pod.sandbox))
+    assert gone.pool == cpus("0-2,5-7")
+
+
+def test_a_namespace_that_may_not_name_cpus_is_told_so() -> None:
+    now = samples.fresh(EIGHT, config=schema.Config(annotated_namespaces=("storage", "db-*")))
+    assert refusal(now, annotated("new", "3", 1)) == (
+        "annotation weka.io/cores-ids: namespace test may not name CPUs on this node (annotatedNamespaces: "
+        "storage, db-*); remove the annotation or have the namespace allowed"
+    )
+
+
+def test_a_namespace_holds_no_more_than_its_maximum() -> None:
+    now = samples.fresh(EIGHT, config=schema.Config(max_exclusive_cpus={"te*": 3, "other": 0}))
+    now = admitted(now, container("db", 2))
+    told = (
+        "would give namespace test 4 exclusive CPUs, above its maximum of 3 (maxExclusiveCpus); "
+        "request fewer CPUs or remove another of its pods"
+    )
+    assert refusal(now, container("new", 2)) == f"2 exclusive CPUs {told}"
+    assert refusal(now, annotated("new", "6-7", 2)) == f"annotation weka.io/cores-ids=6-7 {told}"
+    now = admitted(now, annotated("shares", "5-7"), container("one", 1))
+    assert len(now.ledger.exclusive) == 3
+
+
+def test_a_list_of_one_container_is_its_own_claim() -> None:
+    listed = {intent.CORES: "2-3", f"{intent.CORES}.side": "6"}
+    now = admitted(
+        samples.fresh(EIGHT),
+        container("db", 2, annotations=listed),
+        container("db", 1, annotations=listed, its="side"),
+    )
+    assert (held(now, "db"), held(now, "db", "side")) == ("2-3", "6")
+
+
+def test_lists_of_one_pod_may_not_overlap_where_one_is_exclusive() -> None:
+    listed = {intent.CORES: "2-3", f"{intent.CORES}.side": "3-4"}
+    now = admitted(samples.fresh(EIGHT), container("db", 2, annotations=listed))
+    assert refusal(now, container("db", 2, annotations=listed, its="side")) == (
+        "annotation weka.io/cores-ids.side=3-4 conflicts with CPUs that are held: CPU 3 by "
+        "annotated-exclusive test/db; choose other CPUs or remove that pod"
+    )

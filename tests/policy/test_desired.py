@@ -115,10 +115,17 @@ def _without(now: state.State, online: str) -> state.State:
 
 
 def test_cpus_that_are_offline_leave_the_pool_and_stay_in_claims() -> None:
-    now = _without(node(WEB, LISTED, DB), "0-2,5-6")
-    assert placed(now)["sandbox-web-0/main"] == "0-2,5"
+    now = _without(node(WEB, LISTED, DB), "0-3,5-6")
+    assert placed(now)["sandbox-web-0/main"] == "0-3,5"
     assert placed(now)["sandbox-db-0/main"] == "6-7"
     assert placed(now)["sandbox-listed-0/main"].split(":")[0] == "3-4"
+
+
+def test_who_has_no_cpu_of_its_claim_online_runs_on_the_pool_until_it_has_one_again() -> None:
+    """The kernel would give it all that its parent has, exclusive CPUs of others too."""
+    now = _without(node(WEB, LISTED, DB), "0-2,5-6")
+    assert placed(now)["sandbox-listed-0/main"] == "0-2,5"
+    assert placed(_without(now, "0-7"))["sandbox-listed-0/main"].split(":")[0] == "3-4"
 
 
 def test_where_no_cpu_of_the_pool_is_online_nobody_is_told_to_have_none() -> None:

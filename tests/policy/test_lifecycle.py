@@ -181,9 +181,14 @@ def test_on_start_up_a_list_comes_before_whoever_still_needs_cpus() -> None:
 
 def test_on_start_up_who_runs_on_its_own_is_not_driven_away_by_a_list_that_is_not_in_force() -> None:
     """As before the restart: the annotated pod was unsatisfied then, and is now."""
+    now = adopted((DB, integer(DB, 6)), (LISTED, integer(LISTED)), looks={"db": "2-7"})
+    assert held(now) == {"test/db/main": "2-7"}
+    assert "would leave 0 CPUs in the shared pool" in now.ledger.unsatisfied[integer(LISTED).id]
+
+
+def test_on_start_up_who_runs_on_its_own_makes_room_for_a_list_where_there_is_some() -> None:
     now = adopted((DB, integer(DB)), (LISTED, integer(LISTED)), looks={"db": "2-3"})
-    assert held(now) == {"test/db/main": "2-3"}
-    assert "CPU 2-3 by integer test/db container main" in now.ledger.unsatisfied[integer(LISTED).id]
+    assert held(now) == {"test/db/main": "4-5", "test/listed": "2-3"}
 
 
 def test_on_start_up_a_list_in_force_is_kept_before_anything_else() -> None:

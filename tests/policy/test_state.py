@@ -84,7 +84,9 @@ def test_terms_are_topology_and_configuration_as_sets(
 )
 def test_an_integer_claim_is_a_containers_and_an_annotated_one_its_pods(kind: intent.Kind, name: str) -> None:
     pod = samples.pod("db")
-    assert state.claim_key(pod, samples.container(pod), kind) == state.ClaimKey(pod.uid, name)
+    assert state.claim_key(pod, samples.container(pod), intent.Intent(kind=kind, why="")) == state.ClaimKey(
+        pod.uid, name
+    )
 
 
 @pytest.mark.parametrize("kind", [KIND.SHARED, KIND.UNMANAGED], ids=lambda kind: str(kind.value))
@@ -99,4 +101,5 @@ def test_who_is_entitled_to_nothing_runs_on_no_claim(kind: intent.Kind) -> None:
             holders=frozenset(),
         )
     )
-    assert state.claim_of(ledger, pod, samples.container(pod), kind) is None
+    what = intent.Intent(kind=kind, why="")
+    assert state.claim_of(ledger, pod, samples.container(pod), what) is None

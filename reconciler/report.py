@@ -113,7 +113,7 @@ class Book:
             if want.quotas:
                 self._note_lift(id_, want, look)
             if isinstance(look, observed.Present) and in_order(want, look, outcome.online):
-                self.confirmed[id_] = _lasting(want)
+                self.confirmed[id_] = _lasting(want) if want.quotas else want
                 told += self._repaired(id_, look, at)
             elif isinstance(look, observed.Absent):
                 self._troubles.pop(id_, None)

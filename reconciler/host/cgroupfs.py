@@ -7,7 +7,6 @@ agent's worker is the only user. Whether the mount is one at all is `cgroupmount
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import functools
 import os
@@ -61,22 +60,15 @@ class Cgroupfs:
 
         Raises Malformed for a path that leads out of the tree.
         """
-        look = self._look_twice(path)
-        if quotas and isinstance(look, observed.Present):
-            read = tuple(observed.Quota(file=file, says=self._quota(path, file)) for file in quotas)
-            return dataclasses.replace(look, quotas=read)
-        return look
-
-    def _look_twice(self, path: str) -> observed.Look:
         try:
-            return self._look(path)
+            return self._look(path, quotas)
         except OSError as error:
             if error.errno not in _VANISHED:
                 return observed.Unreadable(error=self._error(self._file(path, error), "read", error))
         # The descriptor may be of a cgroup that has made room for another: once more, by the path.
         self.forget(path)
         try:
-            return self._look(path)
+            return self._look(path, quotas)
         except OSError as error:
             if error.errno not in _VANISHED or self._is_there(path):
                 return observed.Unreadable(error=self._error(self._file(path, error), "read", error))
@@ -116,7 +108,7 @@ class Cgroupfs:
         for path in list(self._open):
             self.forget(path)
 
-    def _look(self, path: str) -> observed.Look:
+    def _look(self, path: str, quotas: Sequence[str]) -> observed.Look:
         directory = self._directory(path)
         links = os.fstat(directory.descriptor).st_nlink
         # A child group gets its files later than its name, so one without them is asked for again.
@@ -132,7 +124,10 @@ class Cgroupfs:
             file = f"{path}/{prefix}{malformed.what}"
             error = errors.HostFileError(file, "read", errno.EINVAL, malformed.why)
             return observed.Unreadable(error=error)
-        return observed.Present(outer=outer, inner=inner)
+        if not quotas:
+            return observed.Present(outer=outer, inner=inner)
+        read = tuple(observed.Quota(file=file, says=self._quota(path, file)) for file in quotas)
+        return observed.Present(outer=outer, inner=inner, quotas=read)
 
     def _quota(self, path: str, file: str) -> bandwidth.Bandwidth | errors.HostFileError:
         """What a file of a quota says, or why that cannot be known, which costs nothing else."""

@@ -83,13 +83,21 @@ def _assemble(
     its_agent = agent.Agent(
         state.terms(in_force.topology, in_force.config), in_force.config, watched, tell, dry=chosen.dry
     )
+    loop = asyncio.get_running_loop()
+    walker = walk.Walker(
+        tree,
+        book,
+        tell,
+        dry=chosen.dry,
+        follow=_follow(chosen, tell),
+        lifted=lambda quotas: loop.call_soon_threadsafe(watched.lifted, quotas),
+    )
     its_passes = passes.Passes(
-        walk.Walker(tree, book, tell, dry=chosen.dry, follow=_follow(chosen, tell)),
+        walker,
         lambda: its_agent.state,
         failed=lambda error: tell.failed("pass", error),
     )
     its_agent.attach(its_passes)
-    loop = asyncio.get_running_loop()
     watched.listen(loop, its_agent)
     stack.callback(watched.close, loop)
     return its_agent, its_passes, book

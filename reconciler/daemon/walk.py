@@ -5,6 +5,8 @@ The walker is the only one who writes to cgroups and the only one who changes th
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,9 +14,11 @@ from typing import Protocol
 
 from reconciler import diff, events, observed, plan, report
 from reconciler.cpu.idset import CpuSet
-from reconciler.daemon import executor, gate
+from reconciler.daemon import executor, gate, watching
 from reconciler.host import cgroupfs
-from reconciler.policy import desired, state
+from reconciler.policy import desired, quotas, state
+
+_NOTHING: desired.Desired = {}
 
 Gone = tuple[events.ContainerId, str | None]
 """A container that has ended, and its cgroup."""
@@ -74,16 +78,20 @@ class Walker:
         *,
         dry: bool = False,
         follow: Callable[[CpuSet], None] = lambda _: None,
+        lifted: Callable[[watching.Quotas], object] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """With `dry`, nothing is ever written. `follow` is told of each shared pool that a pass has put in
-        force. `clock` gives monotonic seconds."""
+        force, `lifted` of the cgroups whose quota is lifted when they are others. `clock` gives monotonic
+        seconds."""
         self._tree = tree
         self._book = book
         self._tell = tell
         self._dry = dry
         self._follow = follow
         self._followed = CpuSet()
+        self._lifted = lifted
+        self._told_lifted: watching.Quotas = {}
         self._clock = clock
         self._passes = 0
         self._planned: plan.Plan = ()
@@ -106,7 +114,7 @@ class Walker:
             looks=looks,
             differences=differences,
             results=results,
-            after=self.look(now, {result.write.container for result in results}),
+            after=self.look(now, {result.write.container for result in results}, wanted),
             online=now.terms.topology.online,
             found_by=request.found_by,
             found_at=request.found_at,
@@ -124,20 +132,33 @@ class Walker:
             retry_in=self._book.retry_in(),
         )
         self._tell.passed(now, done)
+        self._tell_followers(now)
+        return done
+
+    def _tell_followers(self, now: state.State) -> None:
         if now.pool != self._followed:
             self._followed = now.pool
             self._follow(now.pool)
-        return done
+        if self._book.lifted or self._told_lifted:
+            groups = _lifted_groups(now, self._book.lifted)
+            if groups != self._told_lifted:
+                self._told_lifted = groups
+                self._lifted(groups)
 
     def look(
-        self, now: state.State, ids: Iterable[events.ContainerId]
+        self, now: state.State, ids: Iterable[events.ContainerId], wanted: desired.Desired = _NOTHING
     ) -> dict[events.ContainerId, observed.Look]:
-        """The cgroups of these containers as they are; those without a cgroup are passed over."""
+        """The cgroups of these containers as they are, with the quotas that are wished for; those without a
+        cgroup are passed over."""
         looks = {}
         for id_ in ids:
             path = executor.cgroup_of(now, id_)
             if path is not None:
-                looks[id_] = self._tree.look(path)
+                want = wanted.get(id_)
+                if want is None or not want.quotas:
+                    looks[id_] = self._tree.look(path)
+                else:
+                    looks[id_] = self._tree.look(path, [wish.file for wish in want.quotas])
         return looks
 
     def preview(self, now: state.State) -> tuple[observed.Observed, plan.Plan]:
@@ -153,8 +174,14 @@ class Walker:
             scope = set(request.scope) | request.gates
             for id_ in request.gates:
                 scope.update(gate.trespassers(now, self._book, id_))
+            # Whoever comes or goes changes whether the quota of its pod is lifted.
+            scope |= {id_ for id_ in self._book.lifted if _is_in_pod_of(now, id_, scope)}
         wanted = desired.desired(now, scope)
-        return wanted, self.look(now, wanted)
+        for id_ in self._book.lifted & wanted.keys():
+            if not wanted[id_].quotas:
+                due = quotas.returns(now, now.inventory.containers[id_], self._book.lifted)
+                wanted[id_] = dataclasses.replace(wanted[id_], quotas=due)
+        return wanted, self.look(now, wanted, wanted)
 
     def _plan(
         self, now: state.State, wanted: desired.Desired, looks: observed.Observed
@@ -177,3 +204,21 @@ class Walker:
             looked_at=len(looks),
             verdicts=dict.fromkeys(request.gates, ""),
         )
+
+
+def _is_in_pod_of(now: state.State, id_: events.ContainerId, others: Iterable[events.ContainerId]) -> bool:
+    container = now.inventory.containers.get(id_)
+    if container is None:
+        return False
+    return not now.inventory.members[container.sandbox].isdisjoint(others)
+
+
+def _lifted_groups(now: state.State, lifted: Iterable[events.ContainerId]) -> watching.Quotas:
+    """The cgroups whose `cpu.max` is reconciled, the pods' too, and through whom."""
+    groups = {}
+    for id_ in sorted(lifted):
+        path = executor.cgroup_of(now, id_)
+        if path is not None:
+            groups[path] = id_
+            groups.setdefault(os.path.dirname(path), id_)
+    return groups

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from reconciler import errors, events
 from reconciler.host import inotify
+
+Quotas = Mapping[str, events.ContainerId]
+"""Cgroups whose `cpu.max` is reconciled, containers' and pods', and the containers to look at for it."""
 
 
 class Listener(Protocol):
@@ -30,25 +33,39 @@ class Watching:
         self._watcher = watcher
         self._complain = complain
         self._ids: dict[str, events.ContainerId] = {}
+        self._quotas: Quotas = {}
         self._exhausted = False
 
     def watch(self, id_: events.ContainerId, path: str) -> None:
         """Watch the container's cgroup; what is not there now is not watched."""
-        if self._watcher is None or self._ids.get(path) == id_:
-            return
-        try:
-            if self._watcher.watch(path):
-                self._ids[path] = id_
-        except errors.ReconcilerError as error:
-            if not self._exhausted:
-                self._exhausted = True
-                self._complain(error)
+        if self._ids.get(path) != id_ and self._has_watched(path):
+            self._ids[path] = id_
 
     def unwatch(self, id_: events.ContainerId, path: str) -> None:
         """Stop watching it, if it is still that container's."""
         if self._watcher is not None and self._ids.get(path) == id_:
             del self._ids[path]
             self._watcher.unwatch(path)
+
+    def lifted(self, quotas: Quotas) -> None:
+        """Watch `cpu.max` of these cgroups, and of no other."""
+        before, self._quotas = self._quotas, quotas
+        for path in before.keys() - quotas.keys() - self._ids.keys():
+            if self._watcher is not None:
+                self._watcher.unwatch(path)
+        for path in quotas.keys() - before.keys() - self._ids.keys():
+            self._has_watched(path)
+
+    def _has_watched(self, path: str) -> bool:
+        if self._watcher is None:
+            return False
+        try:
+            return self._watcher.watch(path)
+        except errors.ReconcilerError as error:
+            if not self._exhausted:
+                self._exhausted = True
+                self._complain(error)
+            return False
 
     def listen(self, loop: asyncio.AbstractEventLoop, listener: Listener) -> None:
         """Tell `listener` from now on."""
@@ -67,6 +84,7 @@ class Watching:
         if changes.overflowed:
             listener.overflowed()
         ids = {self._ids[path] for path in changes.paths | changes.vanished if path in self._ids}
+        ids |= {self._quotas[path] for path in changes.quotas if path in self._quotas}
         for path in changes.vanished:
             self._ids.pop(path, None)
         if ids:

@@ -27,6 +27,8 @@ class Kernel(kernel.SimulatedCgroupfs):
         """Path, file and text of each write that was tried."""
         self.looks: list[str] = []
         """Paths that were looked at."""
+        self.quotas: list[tuple[str, str]] = []
+        """Path and file of each quota that was read."""
         self._going = threading.Event()
         self._going.set()
 
@@ -42,6 +44,7 @@ class Kernel(kernel.SimulatedCgroupfs):
         """As `Cgroupfs.look`."""
         assert self._going.wait(PATIENCE)
         self.looks.append(path)
+        self.quotas += [(path, file) for file in quotas]
         if self.fault is not None:
             raise self.fault
         return super().look(path, quotas)

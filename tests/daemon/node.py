@@ -55,7 +55,15 @@ class Node:
         terms = state.terms(self.topology, config)
         self.agent = agent.Agent(terms, config, self.watching, tell, dry=dry)
         self.book = report.Book()
-        self.walker = walk.Walker(self.kernel, self.book, tell, dry=dry, follow=self.followed.append)
+        loop = asyncio.get_running_loop()
+        self.walker = walk.Walker(
+            self.kernel,
+            self.book,
+            tell,
+            dry=dry,
+            follow=self.followed.append,
+            lifted=lambda quotas: loop.call_soon_threadsafe(self.watching.lifted, quotas),
+        )
         self.passes = passes.Passes(
             self.walker, lambda: self.agent.state, failed=lambda error: tell.failed("pass", error)
         )

@@ -40,8 +40,8 @@ async def test_the_document_has_the_keys_that_others_rely_on(tmp_path: pathlib.P
                 "container": "main",
                 "class": "integer",
                 "claim": "2-3",
-                "desired": {"cpus": "2-3", "mems": None},
-                "observed": {"cpus": "2-3", "mems": "", "effective": "2-3"},
+                "desired": {"cpus": "2-3", "mems": None, "quotas": {}},
+                "observed": {"cpus": "2-3", "mems": "", "effective": "2-3", "quotas": {}},
                 "state": "in-sync",
                 "reason": "Guaranteed pod with a whole CPU limit of 2: 2-3 is exclusive",
             }

@@ -43,25 +43,49 @@ def subsets(cpus: int, count: int) -> list[int]:
     return [*map(sum, itertools.combinations([1 << cpu for cpu in CpuSet.from_bits(cpus)], count))]
 
 
+_NEAR = (11, 12, 12, 20, 21)
+_BITS = st.integers(0, (1 << MOST) - 1)
+_THINNED = st.sampled_from((0xFFFF, 0xFFFF, 0x5A5A, 0x1248, 0))
+
+
 @st.composite
 def machines(draw: st.DrawFn) -> topologies.Topology:
     """Any machine: nodes of any size or with memory alone, any caches in them, cores of 1, 2 and 4 threads in
-    one cache, any numbering, any distances."""
-    sizes = st.lists(st.sampled_from((1, 2, 2, 4)), min_size=1, max_size=4)
-    caches = st.lists(sizes, min_size=0, max_size=3)
-    wanted = draw(st.lists(caches, min_size=1, max_size=5))
-    total = sum(size for node in wanted for cache in node for size in cache)
-    ids = draw(st.one_of(st.just(range(MOST)), st.permutations(range(MOST))))
-    numbers = iter(ids if total else [*ids][:1])
-    shape = [[[[*itertools.islice(numbers, size)] for size in cache] for cache in node] for node in wanted]
-    if not total:
-        shape[0] = [[[*numbers]]]
-    near = st.sampled_from((11, 12, 12, 20, 21))
-    asymmetric = draw(st.booleans())
-    distances = [
-        [draw(near) if a > b or asymmetric else 0 for b in range(len(shape))] for a in range(len(shape))
-    ]
-    return build(shape, distances)
+    one cache, CPUs numbered in many ways, any distances, not the same both ways too.
+
+    What each of many places is comes from the digits of one number: drawing them one by one takes longer than
+    to try all choices.
+    """
+    sizes = draw(st.lists(st.sampled_from((1, 2, 2, 4)), min_size=2, max_size=12))
+    new_cache, new_node = draw(_BITS), draw(_BITS) & draw(_THINNED)
+    stride, first = draw(st.sampled_from((1, 1, 3, 5, 7, 11))), draw(st.sampled_from((0, 0, 1, 8)))
+    numbers = iter([(first + stride * place) % MOST for place in range(MOST)])
+    shape: list[list[list[list[int]]]] = [[[]]]
+    for place, size in enumerate(sizes):
+        if new_node >> place & 1:
+            shape.append([[]])
+        elif new_cache >> place & 1:
+            shape[-1].append([])
+        shape[-1][-1].append([*itertools.islice(numbers, size)])
+    count = len(shape)
+    digits = draw(st.integers(0, len(_NEAR) ** (count * count)))
+    rows = []
+    for _ in range(count):
+        row = []
+        for _ in range(count):
+            digits, digit = divmod(digits, len(_NEAR))
+            row.append(_NEAR[digit])
+        rows.append(row)
+    if draw(st.booleans()):
+        rows = [[rows[max(a, b)][min(a, b)] for b in range(count)] for a in range(count)]
+    return build(shape, rows)
+
+
+@st.composite
+def subsets_of(draw: st.DrawFn, cpus: CpuSet) -> CpuSet:
+    """All of these CPUs, most of them, or any; never none."""
+    taken = draw(_BITS) & draw(_THINNED)
+    return CpuSet.from_bits(cpus.bits & ~taken) or cpus
 
 
 def build(
@@ -74,10 +98,7 @@ def build(
         inside = [[CpuSet(core) for core in cache if core] for cache in node]
         cores += [core for cache in inside for core in cache]
         caches += [_union(cache) for cache in inside if cache]
-        row = {
-            other: 10 if other == place else distances[place][other] or distances[other][place]
-            for other in range(len(shape))
-        }
+        row = {other: 10 if other == place else distances[place][other] for other in range(len(shape))}
         cpus = _union([_union(cache) for cache in inside])
         nodes.append(topologies.Node(id=place, cpus=cpus, has_memory=True, distances=row))
     online = _union(cores)

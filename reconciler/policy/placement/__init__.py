@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from reconciler.cpu import topology as topologies
 from reconciler.cpu.idset import CpuSet
-from reconciler.policy.placement import caches, cores, nodes, preferences
+from reconciler.policy.placement import caches, cores, layout, nodes, preferences
 from reconciler.policy.placement.preferences import Score
 
 __all__ = ["Score", "choose", "grow", "move", "score", "shrink"]
@@ -56,30 +56,18 @@ def score(topology: topologies.Topology, free: CpuSet, chosen: CpuSet, held: Cpu
 def _best(topology: topologies.Topology, wish: cores.Wish) -> CpuSet | None:
     if wish.free.bit_count() < wish.count:
         return None
-    found = nodes.best(_nodes(topology, wish), preferences.between(topology), wish)
-    return CpuSet.from_bits(cores.take(cores.joined([cache.cores for cache in found.caches]), wish))
+    made = layout.of(topology)
+    found = nodes.best(_nodes(made, wish), made.distances, wish)
+    return CpuSet.from_bits(cores.take(cores.joined([cache.offer.cores for cache in found.caches]), wish))
 
 
-def _nodes(topology: topologies.Topology, wish: cores.Wish) -> list[nodes.Node]:
+def _nodes(made: layout.Layout, wish: cores.Wish) -> list[nodes.Node]:
     """The nodes that have free CPUs, with what their caches have to offer."""
-    rooms = [(llc.bits & wish.free).bit_count() for llc in topology.llcs]
-    inside: list[list[caches.Cache]] = [[] for _ in topology.nodes]
-    of_node = [
-        next(place for place, node in enumerate(topology.nodes) if not llc.isdisjoint(node.cpus))
-        for llc in topology.llcs
-    ]
-    for index, rank in enumerate(preferences.ranks(rooms)):
-        if rooms[index]:
-            llc = topology.llcs[index].bits
-            parts = [core.bits & llc for core in topology.llc_cores[index]]
-            inside[of_node[index]].append(caches.look(rank, parts, wish))
-    return [
-        nodes.Node(
-            place=place,
-            room=sum(cache.room for cache in its),
-            must=any(cache.must for cache in its),
-            caches=its,
-        )
-        for place, its in enumerate(inside)
-        if its
-    ]
+    rooms = [(cache.cpus & wish.free).bit_count() for cache in made.caches]
+    ranks = preferences.ranks(rooms)
+    found = []
+    for place, its in enumerate(made.of_node):
+        inside = [caches.Cache(made.caches[at], rooms[at], ranks[at], wish) for at in its if rooms[at]]
+        if inside:
+            found.append(nodes.Node(place, inside))
+    return found

@@ -8,39 +8,64 @@ the bits of one int, with what each could still lose.
 
 from __future__ import annotations
 
-import itertools
+import functools
 import math
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from reconciler.policy.placement import cores
+from reconciler.policy.placement import cores, layout
 
 MOST_SUMS = 1 << 23
 """Bits of one int of sums, 1 MiB. Above, the fullest caches are taken: machines whose cores come in many
 sizes over many caches, or a move of a container with CPUs in many caches that are all used differently."""
 
 
-_Odd = tuple[tuple[tuple[int, int], ...], ...]
-Kind = int | _Odd
+Odd = tuple[tuple[tuple[int, int], ...], ...]
+"""What the odd cores of a cache cost, core by core and by number of CPUs: equal for caches that are alike."""
+Kind = int | Odd
+"""A size of whole plain cores, or the odd cores of a cache."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cache:
-    """What one cache has to offer.
+class Offer(NamedTuple):
+    """The cores of a cache by what is free of them.
 
-    `rank` is its place by room, see `Score.cache_set`. `kinds` counts what its cores are for their cost:
-    whole plain ones by size, and all odd ones together, by their costs. `on_wholes` is an upper bound for the
-    CPUs that can be on cores taken whole, `must` whether it has a CPU that has to be taken.
+    `sizes` counts the plain whole ones by their size, `odd` is what the others cost, and `on_wholes` is how
+    many CPUs can be on cores taken whole, at most.
     """
 
-    rank: int
-    room: int
-    kinds: Mapping[Kind, int]
-    on_wholes: int
-    must: bool
     cores: cores.Cores
+    sizes: Mapping[int, int]
+    odd: Odd
+    on_wholes: int
+
+
+class Cache:
+    """A cache with free CPUs, for one choice.
+
+    `rank` is its place by room, see `Score.cache_set`; `step` divides the sizes of its cores; `must` says
+    that it has a CPU that has to be taken.
+    """
+
+    def __init__(self, made: layout.Cache, room: int, rank: int, wish: cores.Wish) -> None:
+        self._made = made
+        self._wish = wish
+        self.room = room
+        self.rank = rank
+        self.step = made.step
+        self.must = made.cpus & wish.must != 0
+
+    @functools.cached_property
+    def offer(self) -> Offer:
+        """What it has to offer, looked at only when that is asked for."""
+        made, wish = self._made, self._wish
+        if self.room == made.size and not made.cpus & wish.oddities:
+            return Offer(cores.Cores(wholes=made.cores, loose=(), odd=()), made.sizes, (), self.room)
+        its = cores.sort(made.cores, wish)
+        sizes = cores.numbers(its.wholes)
+        odd = sorted(cores.costs(cores.odd_plans(core, wish)) for core in its.odd)
+        on_wholes = sum(size * number for size, number in sizes.items())
+        on_wholes += sum(core.bit_count() for core in its.odd if not core & ~wish.free)
+        return Offer(its, sizes, tuple(odd), on_wholes)
 
 
 class Found(NamedTuple):
@@ -52,82 +77,73 @@ class Found(NamedTuple):
     caches: Sequence[Cache]
 
 
-def look(rank: int, parts: Sequence[int], wish: cores.Wish) -> Cache:
-    """What a cache, given by its cores, has to offer."""
-    its = cores.sort(parts, wish)
-    kinds: dict[Kind, int] = Counter(core.bit_count() for core in its.wholes)
-    on_wholes = sum(core.bit_count() for core in its.wholes)
-    room = on_wholes + sum(part.bit_count() for part in its.loose)
-    if its.odd:
-        kinds[tuple(sorted(cores.costs(cores.odd_plans(core, wish)) for core in its.odd))] = 1
-        room += sum((core & wish.free).bit_count() for core in its.odd)
-        on_wholes += sum(core.bit_count() for core in its.odd if not core & ~wish.free)
-    must = any(core & wish.must for core in its.odd)
-    return Cache(rank=rank, room=room, kinds=kinds, on_wholes=on_wholes, must=must, cores=its)
-
-
 def price(kinds: Mapping[Kind, int], room: int, count: int) -> int:
     """What `count` CPUs of caches with so many cores of each kind, and `room` free CPUs, cost at best."""
-    sizes = [(kind, number) for kind, number in kinds.items() if isinstance(kind, int) and number]
-    tables = [
-        table
-        for kind, number in kinds.items()
-        if isinstance(kind, tuple)
-        for table in itertools.chain.from_iterable(itertools.repeat(kind, number))
-    ]
-    on_odd = sum(table[-1][0] for table in tables)
-    loose = room - on_odd - sum(size * number for size, number in sizes)
+    sizes = []
+    odd: list[tuple[tuple[int, int], ...]] = []
+    for kind, number in kinds.items():
+        if isinstance(kind, int):
+            sizes.append((kind, number))
+            room -= kind * number
+        elif number:
+            odd.extend(kind * number)
+    if not odd:
+        return cores.plain_cost(sizes, room, count)
+    loose = room - sum(table[-1][0] for table in odd)
+    most = loose + sum(size * number for size, number in sizes)
     return min(
         extra + cores.plain_cost(sizes, loose, count - taken)
-        for taken, extra in cores.added(tables, count).items()
-        if count - taken <= room - on_odd
+        for taken, extra in cores.added(odd, count).items()
+        if count - taken <= most
     )
 
 
-def fewest(caches: Sequence[Cache], count: int) -> int:
-    """How many caches are needed beside those that must be used; `caches` have enough room."""
-    missing = count - sum(cache.room for cache in caches if cache.must)
-    if missing <= 0:
-        return 0
-    rooms = sorted((cache.room for cache in caches if not cache.must), reverse=True)
-    return next(n for n, room in enumerate(itertools.accumulate(rooms), 1) if room >= missing)
+def best(caches: Sequence[Cache], extra: int, count: int, bound: tuple[int, int]) -> Found:
+    """The best caches for `count` CPUs: those that must be used, and `extra` others.
 
-
-def best(caches: Sequence[Cache], extra: int, count: int) -> Found:
-    """The best caches for `count` CPUs: those that must be used, and `extra` others."""
+    Nothing costs less than `bound`, or costs that and has less room.
+    """
     forced = [cache for cache in caches if cache.must]
     others = sorted((cache for cache in caches if not cache.must), key=lambda cache: cache.rank)
-    search = _Search(forced, others, extra, count)
-    if extra == 0 or extra == len(others):
-        return search.found(others[:extra])
+    missing = count - sum(cache.room for cache in forced)
     if extra == 1:
-        return min(search.found([cache]) for cache in others if cache.room >= search.missing)
-    if search.sums > MOST_SUMS:
-        return search.found(others[:extra])
-    return search.found(list(search.walk()))
+        return _one(forced, [cache for cache in others if cache.room >= missing], count, bound[0])
+    fullest = _found([*forced, *others[:extra]], count)  # no others have a lower `cache_set`
+    if extra in (0, len(others)) or (fullest.cost, fullest.room) == bound:
+        return fullest
+    search = _Search(forced, others, extra, count)
+    return fullest if search.sums > MOST_SUMS else _found([*forced, *search.walk()], count)
+
+
+def _one(forced: Sequence[Cache], others: Sequence[Cache], count: int, cheapest: int) -> Found:
+    """The best of the others, one of which is enough. Nothing costs less than `cheapest`."""
+    found = []
+    for cache in sorted(others, key=lambda cache: (cache.room, cache.rank)):
+        found.append(_found([*forced, cache], count))
+        if found[-1].cost == cheapest:
+            break
+    return min(found)
+
+
+def _found(caches: Sequence[Cache], count: int) -> Found:
+    """These caches, with what they cost."""
+    room = sum(cache.room for cache in caches)
+    ranks = sum(1 << cache.rank for cache in caches)
+    return Found(price(_together(caches), room, count), room, ranks, caches)
 
 
 class _Search:
     """One search for `extra` of `others`, which are in the order of their room, beside `forced`."""
 
     def __init__(self, forced: Sequence[Cache], others: Sequence[Cache], extra: int, count: int) -> None:
-        self._forced = forced
         self._others = others
         self._extra = extra
         self._count = count
         self._base = _together(forced)
-        self.missing = count - sum(cache.room for cache in forced)
-        self._spare = sum(cache.room for cache in others[:extra]) - self.missing
         self._limits = _together(others)
         self._span = math.prod(number + 1 for number in self._limits.values())
+        self._spare = sum(cache.room for cache in (*forced, *others[:extra])) - count
         self.sums = (self._spare + 1) * self._span
-
-    def found(self, chosen: Sequence[Cache]) -> Found:
-        """These others, with what they cost."""
-        caches = [*self._forced, *chosen]
-        room = sum(cache.room for cache in caches)
-        ranks = sum(1 << cache.rank for cache in caches)
-        return Found(price(_together(caches), room, self._count), room, ranks, caches)
 
     def walk(self) -> Iterator[Cache]:
         """The best others.
@@ -171,10 +187,10 @@ class _Search:
 
     def _step(self, cache: Cache) -> int:
         """What a cache adds to a sum: its numbers in a mixed radix."""
+        numbers = _together([cache])
         step = 0
         for kind, limit in self._limits.items():
-            number = cache.kinds.get(kind, 0)
-            step = step * (limit + 1) + number
+            step = step * (limit + 1) + numbers.get(kind, 0)
         return step
 
     def _goals(self, sums: int) -> int:
@@ -185,14 +201,14 @@ class _Search:
             sums ^= bit
             spare, total = divmod(bit.bit_length() - 1, self._span)
             room = self._count + spare
-            key = price(self._kinds(total), room, self._count), room
+            key = price(self._numbers(total), room, self._count), room
             if lowest is None or key < lowest:
                 lowest, goals = key, bit
             elif key == lowest:
                 goals |= bit
         return goals
 
-    def _kinds(self, total: int) -> dict[Kind, int]:
+    def _numbers(self, total: int) -> dict[Kind, int]:
         """The numbers of cores by kind that a sum stands for, with those of the forced caches."""
         kinds = dict(self._base)
         for kind, limit in reversed(self._limits.items()):
@@ -201,9 +217,13 @@ class _Search:
         return kinds
 
 
-def _together(caches: Sequence[Cache]) -> dict[Kind, int]:
+def _together(caches: Iterable[Cache]) -> dict[Kind, int]:
+    """How many of each kind these caches have."""
     kinds: dict[Kind, int] = {}
     for cache in caches:
-        for kind, number in cache.kinds.items():
-            kinds[kind] = kinds.get(kind, 0) + number
+        offer = cache.offer
+        for size, number in offer.sizes.items():
+            kinds[size] = kinds.get(size, 0) + number
+        if offer.odd:
+            kinds[offer.odd] = kinds.get(offer.odd, 0) + 1
     return kinds

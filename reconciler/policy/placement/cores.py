@@ -52,6 +52,11 @@ class Wish:
     must: int
     count: int
 
+    @property
+    def oddities(self) -> int:
+        """CPUs that make their core an odd one."""
+        return self.held | self.must | 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cores:
@@ -65,7 +70,7 @@ class Cores:
 def sort(cores: Iterable[int], wish: Wish) -> Cores:
     """The cores of one cache by what is free of them."""
     wholes, loose, odd = [], [], []
-    free, oddities = wish.free, wish.held | wish.must | 1
+    free, oddities = wish.free, wish.oddities
     for core in cores:
         part = core & free
         if part and core & oddities:
@@ -207,6 +212,8 @@ def _lowest(cores: Iterable[int], total: int, pieces: Iterable[int] = ()) -> int
 
     With `pieces`, exactly one core gives only that many CPUs, its lowest; one of the numbers.
     """
+    if not total:
+        return 0
     by_size: dict[int, list[int]] = {}
     for core in cores:
         by_size.setdefault(core.bit_count(), []).append(core)

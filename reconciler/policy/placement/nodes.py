@@ -6,6 +6,7 @@ what they could cost at best, and the search ends where none of the rest can be 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,17 +18,34 @@ MOST_SETS = 1000
 """Sets of nodes of one size that are compared: all there are with up to 12 nodes. With more nodes it may be
 that only those are which grow from one node to its nearest ones."""
 
-_Bound = tuple[int, int, int, int]
+_Key = tuple[int, int, int, int]
+"""`Score` from `split` to `cpu_0` as a cost, `node_room`, `cache_room`, `node_set`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A node with free CPUs: its place among the nodes, its free CPUs, its caches with free CPUs."""
+    """A node with free CPUs: its place among the nodes, its free CPUs, its caches with free CPUs.
 
-    place: int
-    room: int
-    must: bool
-    caches: Sequence[caches.Cache]
+    `rooms` are the free CPUs of each cache that need not be used, the most first.
+    """
+
+    def __init__(self, place: int, inside: Sequence[caches.Cache]) -> None:
+        self.place = place
+        self.caches = inside
+        self.forced = [cache for cache in inside if cache.must]
+        self.must = bool(self.forced)
+        self.room = sum(cache.room for cache in inside)
+        self.rooms = sorted((cache.room for cache in inside if not cache.must), reverse=True)
+        self.step = math.gcd(*(cache.step for cache in inside))
+
+    @functools.cached_property
+    def on_wholes(self) -> list[int]:
+        """How many CPUs of each cache that need not be used can be on whole cores, the most first."""
+        return sorted((cache.offer.on_wholes for cache in self.caches if not cache.must), reverse=True)
+
+    @functools.cached_property
+    def forced_on_wholes(self) -> int:
+        """How many CPUs of caches that must be used can be on whole cores."""
+        return sum(cache.offer.on_wholes for cache in self.forced)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +59,51 @@ class Best:
 def best(nodes: Sequence[Node], distances: Sequence[Sequence[int]], wish: cores.Wish) -> Best:
     """The best caches on the best nodes; there are enough free CPUs."""
     sets = _nearest(list(_smallest_sets(nodes, distances, wish.count)), distances)
-    needs = [caches.fewest(_caches(set_), wish.count) for set_ in sets]
-    fewest = min(needs)
+    needs = [_caches_needed(set_, wish.count) for set_ in sets]
+    fewest = min(need for need, _ in needs)
     bounds = sorted(
-        (_bound(set_, fewest, wish), index)
-        for index, (set_, need) in enumerate(zip(sets, needs, strict=True))
+        (_bound(set_, fewest, room, wish), index)
+        for index, (set_, (need, room)) in enumerate(zip(sets, needs, strict=True))
         if need == fewest
     )
-    found: list[tuple[_Bound, int, caches.Found]] = []
+    found: list[tuple[_Key, int, Sequence[caches.Cache]]] = []
     for bound, index in bounds:
         if found and bound > min(found)[0]:
             break
-        inside = caches.best(_caches(sets[index]), fewest, wish.count)
-        key = inside.cost, _room(sets[index]), inside.room, _bits(sets[index])
-        found.append((key, inside.ranks, inside))
-    return Best(min(found)[2].caches, len(found))
+        inside = [cache for node in sets[index] for cache in node.caches]
+        its = caches.best(inside, fewest, wish.count, (bound[0], bound[2]))
+        found.append(((its.cost, bound[1], its.room, bound[3]), its.ranks, its.caches))
+    return Best(min(found)[2], len(found))
+
+
+def _caches_needed(set_: Sequence[Node], count: int) -> tuple[int, int]:
+    """How many caches are needed beside those that must be used, and how few free CPUs so many can have."""
+    rooms = sorted([room for node in set_ for room in node.rooms], reverse=True)
+    forced = sum(cache.room for node in set_ for cache in node.forced)
+    missing = count - forced
+    extra = 0
+    while missing > 0:
+        missing -= rooms[extra]
+        extra += 1
+    return extra, max(count, forced + sum(rooms[len(rooms) - extra :]))
+
+
+def _bound(set_: Sequence[Node], extra: int, room: int, wish: cores.Wish) -> _Key:
+    """What the best choice on these nodes costs at least, in the order of the preferences.
+
+    Where one cache is enough, its cores are not looked at for that.
+    """
+    node_room = _room(set_)
+    most, loose = node_room, node_room
+    if extra > 1:
+        on_wholes = sorted([most for node in set_ for most in node.on_wholes], reverse=True)
+        forced = sum(node.forced_on_wholes for node in set_)
+        most = forced + sum(on_wholes[:extra])
+        loose = node_room - forced - sum(on_wholes)
+    split = max(0, wish.count - most)
+    split += (wish.count - split) % math.gcd(*[node.step for node in set_])
+    new = max(0, wish.count - wish.held.bit_count())
+    return cores.cost(split=split, broken=split > loose, new=new), node_room, room, _bits(set_)
 
 
 def _smallest_sets(
@@ -86,20 +134,6 @@ def _nearest(sets: Sequence[Sequence[Node]], distances: Sequence[Sequence[int]])
     sums = [sum(distances[a.place][b.place] for at, a in enumerate(set_) for b in set_[:at]) for set_ in sets]
     smallest = min(sums)
     return [set_ for set_, sum_ in zip(sets, sums, strict=True) if sum_ == smallest]
-
-
-def _bound(set_: Sequence[Node], extra: int, wish: cores.Wish) -> _Bound:
-    """What the best choice on these nodes costs at least, in the order of the preferences."""
-    inside = _caches(set_)
-    forced = sum(cache.on_wholes for cache in inside if cache.must)
-    others = sorted((cache.on_wholes for cache in inside if not cache.must), reverse=True)
-    split = max(0, wish.count - forced - sum(others[:extra]))
-    new = max(0, wish.count - wish.held.bit_count())
-    return cores.cost(split=split, new=new), _room(set_), 0, _bits(set_)
-
-
-def _caches(set_: Sequence[Node]) -> list[caches.Cache]:
-    return [cache for node in set_ for cache in node.caches]
 
 
 def _room(nodes: Iterable[Node]) -> int:

@@ -23,6 +23,8 @@ TRACEBACK = "CPUSET_RECONCILER_TRACEBACK"
 _COMMANDS = {
     "run": ("run", "run the agent on this node"),
     "status": ("status", "show what every container has and should have"),
+    "explain": ("explain", "say why a container has its CPUs, or who may run on a CPU"),
+    "whatif": ("whatif", "say what the creation of a pod would bring, and change nothing"),
     "plan": ("plan", "show what would be written, and write nothing"),
     "topology": ("topology", "show sockets, NUMA nodes, caches, cores and threads"),
     "check-config": ("check_config", "check a configuration file, or print its JSON Schema"),

@@ -20,8 +20,8 @@ from reconciler.daemon import (
     logs,
     options,
     passes,
+    questions,
     renewal,
-    status,
     telling,
     walk,
     watching,
@@ -53,7 +53,8 @@ async def run(chosen: options.Options, tree: cgroupfs.Cgroupfs, log: logs.Log) -
         if not await _either(stack.enter_async_context(alone), waiting):
             return
         its_agent, its_passes, book = _assemble(chosen, tree, tell, in_force, stack)
-        await stack.enter_async_context(api.serving(chosen.api_socket, _answers(its_agent, its_passes, book)))
+        answers = questions.answers(its_agent, its_passes, book)
+        await stack.enter_async_context(api.serving(chosen.api_socket, answers))
         log.info("agent.started", online=str(in_force.topology.online), dry=chosen.dry)
         nri = plugin.Plugin(
             identity=dial.identity(in_force.config.nri.plugin_name, in_force.config.nri.plugin_index),
@@ -121,22 +122,6 @@ def _watcher(root: str, tell: telling.Teller) -> inotify.Watcher | None:
     except errors.ReconcilerError as error:
         tell.complain(error)
         return None
-
-
-def _answers(its_agent: agent.Agent, its_passes: passes.Passes, book: report.Book) -> api.Answers:
-    async def answer_status(_: api.Request) -> api.Document:
-        return status.document(
-            its_agent.state, book, mode=its_agent.mode, reason=its_agent.reason, busy=its_agent.busy
-        )
-
-    async def answer_plan(_: api.Request) -> api.Document:
-        looks, steps = await its_passes.preview()
-        return status.plan_document(its_agent.state, looks, steps)
-
-    return {
-        "status": api.Answer(api.Request, answer_status),
-        "plan": api.Answer(api.Request, answer_plan),
-    }
 
 
 async def _periodic(its_passes: passes.Passes, in_force: renewal.Renewal) -> None:

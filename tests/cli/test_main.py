@@ -13,7 +13,7 @@ from reconciler import errors
 from reconciler.cli import main
 from tests.cli import program
 
-COMMANDS = ["run", "status", "plan", "topology", "check-config", "demo"]
+COMMANDS = ["run", "status", "explain", "whatif", "plan", "topology", "check-config", "demo"]
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,23 @@ COMMANDS = ["run", "status", "plan", "topology", "check-config", "demo"]
         pytest.param(["run", "--config"], "--config: expected one argument", id="option without its value"),
         pytest.param(["status", "--output", "xml"], "invalid choice: 'xml'", id="unknown output"),
         pytest.param(["topology", "extra"], "unrecognized arguments: extra", id="an argument too many"),
+        pytest.param(["explain"], "name a CONTAINER, or a CPU with --cpu", id="nothing to explain"),
+        pytest.param(
+            ["explain", "web/main", "--cpu", "5"], "name a CONTAINER, or a CPU", id="both to explain"
+        ),
+        pytest.param(["explain", "--cpu", "-1"], "--cpu: '-1' is not a CPU from 0 to 8191", id="no CPU"),
+        pytest.param(["explain", "--cpu", "8192"], "is not a CPU from 0 to 8191", id="a CPU too high"),
+        pytest.param(["explain", "--cpu", "٣"], "is not a CPU from 0 to 8191", id="a CPU in other digits"),
+        pytest.param(["whatif"], "name at least one of --cpus, --cores-ids and", id="no pod to ask about"),
+        pytest.param(["whatif", "--cpus", "0"], "'0' is not a number from 1 to 8192", id="no CPUs"),
+        pytest.param(["whatif", "--cpus", "1.5"], "'1.5' is not a number from 1 to 8192", id="half a CPU"),
+        pytest.param(
+            ["whatif", "--cpus", "9" * 5000], "is not a number from 1 to 8192", id="CPUs without end"
+        ),
+        pytest.param(["whatif", "--cores-ids", "1," * 50_000], "a request of ", id="a list without end"),
+        pytest.param(
+            ["whatif", "--cpus", "1", "--namespace", ""], "a namespace has 1 to 63", id="no namespace"
+        ),
         pytest.param(["check-config"], "name a FILE, or use --schema", id="no file"),
     ],
 )

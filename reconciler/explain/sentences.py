@@ -1,4 +1,4 @@
-"""Stage 9: sentences about placements, for status and people. Pure."""
+"""Why a container runs where it runs, in one sentence. Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ def reason(
     now: state.State, container: events.Container, what: intent.Intent, placement: desired.Placement
 ) -> str:
     """Why this container runs where it runs, in one sentence."""
+    if what.kind is intent.Kind.UNMANAGED:
+        return what.why
     unsatisfied = shortfall(now, container, what)
     if unsatisfied:
         return f"{'on the shared pool' if placement.cpus else 'left as it is'}: {unsatisfied}"

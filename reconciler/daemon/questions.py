@@ -1,0 +1,97 @@
+"""The questions that the API answers, and what each takes. Looks things up; `explain` and `status` answer. On
+asyncio.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from reconciler import errors, events, report
+from reconciler.cpu.idset import CpuSet
+from reconciler.daemon import agent, api, passes, status
+from reconciler.explain import container, cpu, names, whatif
+
+_CpuId = Annotated[int, msgspec.Meta(ge=0, lt=CpuSet.LIMIT)]
+_CpuCount = Annotated[int, msgspec.Meta(ge=1, le=CpuSet.LIMIT)]
+_Namespace = Annotated[str, msgspec.Meta(min_length=1, max_length=63)]
+
+
+class Explain(api.Request, frozen=True):
+    """Either why a container has its CPUs, by a name that `names.find` knows, or who may run on a CPU."""
+
+    container: str | None = None
+    cpu: _CpuId | None = None
+
+    def __post_init__(self) -> None:
+        if (self.container is None) == (self.cpu is None):
+            raise ValueError("give either `container` or `cpu`")
+
+
+class Whatif(api.Request, frozen=True):
+    """A pod with one container, as `whatif.Question` has it; at least one of its CPU keys."""
+
+    namespace: _Namespace = "default"
+    cpus: _CpuCount | None = None
+    cores_ids: str | None = None
+    forbid_core_ids: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.cpus is None and self.cores_ids is None and self.forbid_core_ids is None:
+            raise ValueError("give at least one of `cpus`, `cores_ids`, `forbid_core_ids`")
+
+
+def answers(its_agent: agent.Agent, its_passes: passes.Passes, book: report.Book) -> api.Answers:
+    """The answers of a running agent, by the names of the requests."""
+
+    async def answer_status(_: api.Request) -> api.Document:
+        return status.document(
+            its_agent.state, book, mode=its_agent.mode, reason=its_agent.reason, busy=its_agent.busy
+        )
+
+    async def answer_plan(_: api.Request) -> api.Document:
+        looks, steps = await its_passes.preview()
+        return status.plan_document(its_agent.state, looks, steps)
+
+    async def answer_explain(asked: Explain) -> api.Document:
+        if asked.cpu is not None:
+            return {**cpu.document(its_agent.state, book.latest, asked.cpu), "note": _note(its_agent)}
+        return {**_container(its_agent, book, asked.container or ""), "note": _note(its_agent)}
+
+    async def answer_whatif(asked: Whatif) -> api.Document:
+        question = whatif.Question(
+            namespace=asked.namespace,
+            cpus=asked.cpus or 0,
+            cores_ids=asked.cores_ids,
+            forbid_core_ids=asked.forbid_core_ids,
+        )
+        return {**whatif.document(its_agent.state, question), "note": _note(its_agent)}
+
+    return {
+        "status": api.Answer(api.Request, answer_status),
+        "plan": api.Answer(api.Request, answer_plan),
+        "explain": api.Answer(Explain, answer_explain),
+        "whatif": api.Answer(Whatif, answer_whatif),
+    }
+
+
+def _container(its_agent: agent.Agent, book: report.Book, name: str) -> dict[str, object]:
+    now = its_agent.state
+    its = names.find(now, name)
+    what = now.ledger.intents.get(its.id)
+    if what is None:
+        raise errors.Retryable(f"container {names.of(now, its)}: the agent has not taken it over yet")
+    entry = status.entry(now, book, its, what)
+    if its.phase is events.Phase.STOPPED:
+        entry |= {"state": "gone", "reason": container.exited(now, its, what), "observed": None}
+    return {**entry, **container.document(now, its, what)}
+
+
+def _note(its_agent: agent.Agent) -> str | None:
+    """Why the answer may be out of date, or None."""
+    if its_agent.mode == "none":
+        return f"no runtime is connected ({its_agent.reason}): the node may have changed"
+    if its_agent.busy:
+        return "a change is under way: the answer may be another one in a moment"
+    return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from reconciler.cpu import bandwidth
 from reconciler.cpu import topology as topologies
 from reconciler.cpu.idset import CpuSet
 from reconciler.daemon import status
-from reconciler.policy import desired, lifecycle, state
+from reconciler.policy import desired, lifecycle, resizing, state
 from reconciler.runtime import conversion
 from reconciler.runtime.nri import nri_pb2
 from reconciler.sim import runtime_pods
@@ -176,12 +176,21 @@ class InProcess:
         if self._up:
             pair = self._pair(sandbox, message, events.Phase.RUNNING)
             event = events.ContainerUpdating(**pair, limits=conversion.limits(asked))
-            self._absorb(event)
+            self._take(event)
             placement = desired.desired(self.now, (event.container.id,))[event.container.id]
             cpu.cpus = str(placement.cpus)
             cpu.mems = "" if placement.mems is None else str(placement.mems)
         cpu.MergeFrom(asked)
         self._write(self._path(key), cpu)
+
+    def _take(self, event: events.ContainerUpdating) -> None:
+        if not resizing.is_resize(event):
+            self._absorb(event)
+            return
+        try:
+            self.now = lifecycle.retry(resizing.resize(self.now, event))
+        except errors.Refused as refused:
+            raise ground.RefusedError(str(refused)) from refused
 
     def _write(self, path: str, cpu: nri_pb2.LinuxCPU) -> None:
         """As a runtime writes a container's record to its cgroup."""
@@ -283,13 +292,3 @@ class InProcess:
             path = runtime_pods.directory(message)
             assert path is not None
             self.unmake(path)
-
-
-def paths(now: state.State, ids: Iterable[events.ContainerId]) -> dict[events.ContainerId, str]:
-    """The cgroups of containers."""
-    found = {}
-    for id_ in ids:
-        cgroup = now.inventory.containers[id_].cgroup
-        if cgroup is not None:
-            found[id_] = cgroup
-    return found

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from reconciler import diff, observed, plan, report
+from reconciler import diff, events, observed, plan, report
 from reconciler.cpu import bandwidth
 from reconciler.cpu import topology as topologies
 from reconciler.cpu.idset import CpuSet, NodeSet
-from reconciler.policy import desired
+from reconciler.policy import desired, state
 from tests.scenarios import inprocess, model
 
 
@@ -72,7 +72,7 @@ class PureGround(inprocess.InProcess):
     def make_pass(self, found_by: report.FoundBy) -> None:
         """Desired, diff, plan and report, one after the other."""
         wanted = desired.desired(self.now)
-        where = inprocess.paths(self.now, wanted)
+        where = _paths(self.now, wanted)
         files = {id_: [wish.file for wish in want.quotas] for id_, want in wanted.items()}
         looks = {id_: self.look(path, files[id_]) for id_, path in where.items()}
         online = self.now.terms.topology.online
@@ -90,3 +90,13 @@ class PureGround(inprocess.InProcess):
             found_by=found_by,
         )
         self.book.enter(outcome, self.tick())
+
+
+def _paths(now: state.State, ids: Iterable[events.ContainerId]) -> dict[events.ContainerId, str]:
+    """The cgroups of containers."""
+    found = {}
+    for id_ in ids:
+        cgroup = now.inventory.containers[id_].cgroup
+        if cgroup is not None:
+            found[id_] = cgroup
+    return found

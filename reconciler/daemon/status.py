@@ -98,6 +98,8 @@ def _state(
     if trouble := book.trouble(container.id):
         cause, error = trouble
         return ("pending" if cause.value == "pending" else "drifted"), error or why
+    if what.kind is intent.Kind.UNMANAGED:
+        return "in-sync", why
     look = book.latest.get(container.id)
     if isinstance(look, observed.Absent) and container.phase is events.Phase.RUNNING:
         return "gone", "the container has no cgroup any more; the runtime has not said so yet"

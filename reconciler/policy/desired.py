@@ -33,8 +33,11 @@ def place(now: state.State, pod: events.Pod, container: events.Container, what: 
 
     A container that is entitled to CPUs and has no claim on them is placed as a shared one, and so is one
     with no CPU of its claim online: the kernel would let it run on all that its parent has. A shared one
-    that is forbidden the whole pool has the whole pool. Without CPUs if no CPU of the pool is online.
+    that is forbidden the whole pool has the whole pool. Without CPUs if no CPU of the pool is online, and
+    where the container is left alone.
     """
+    if what.kind is intent.Kind.UNMANAGED:
+        return Placement(cpus=CpuSet())
     claim = state.claim_of(now.ledger, pod, container, what)
     if claim is None or claim.cpus.isdisjoint(now.terms.topology.online):
         pool = now.pool

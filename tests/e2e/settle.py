@@ -50,6 +50,8 @@ async def _lag(machine: node.Node, status: dict[str, Any]) -> str:
         return f"status lacks {alive - known} and still has {known - alive}"
     at = machine.cgroups()
     for entry in status["containers"]:
+        if entry["class"] == "unmanaged":
+            continue
         have, want = at[entry["id"]], entry["desired"]["cpus"]
         if have.cpus != want:
             return f"{have.path} has {have.cpus!r}, wanted is {want!r}"

@@ -96,6 +96,7 @@ def test_a_container_that_is_not_managed_is_not_placed() -> None:
     what = intent.Intent(kind=intent.Kind.UNMANAGED, why="test")
     now = dataclasses.replace(now, ledger=now.ledger.with_intent(its.id, what))
     assert set(placed(now)) == {"sandbox-web"}
+    assert desired.place(now, WEB, its, what) == desired.Placement(cpus=cpus(""))
 
 
 def test_who_is_forbidden_the_whole_pool_has_the_whole_pool() -> None:

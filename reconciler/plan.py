@@ -183,12 +183,13 @@ def trespassers(
 ) -> tuple[events.ContainerId, ...]:
     """The containers whose written set has CPUs of the exclusive placement `holder`, sorted. Linear.
 
-    Containers of the same claim are no trespassers; one that is not in `wanted` is.
+    Who is to be there is no trespasser: containers of the same claim, and of other annotated pods where lists
+    may overlap. One that is not in `wanted` is.
     """
     return tuple(
         sorted(
             id_
             for id_, cpus in written.items()
-            if not cpus.isdisjoint(holder.cpus) and (id_ not in wanted or wanted[id_].owner != holder.owner)
+            if (cpus & holder.cpus) - (wanted[id_].cpus if id_ in wanted else CpuSet())
         )
     )

@@ -9,8 +9,9 @@ from reconciler.policy import desired, state
 def verdict(now: state.State, book: report.Book, id_: events.ContainerId) -> str:
     """Why the container must not start, as a sentence, or "". Linear in the containers for an exclusive one.
 
-    One that is to have CPUs for itself must have them; any other must be off everyone else's. A container
-    whose cgroup is not where the runtime says is not held up: it runs in no cgroup of ours.
+    One that is to have CPUs for itself must have them; any other must be off everyone else's, but for those
+    of its own list where lists may overlap. A container whose cgroup is not where the runtime says is not
+    held up: it runs in no cgroup of ours.
     """
     want = desired.desired(now, (id_,)).get(id_)
     look = book.latest.get(id_)
@@ -24,7 +25,7 @@ def verdict(now: state.State, book: report.Book, id_: events.ContainerId) -> str
             names = ", ".join(_name(now, other) for other in others)
             return f"exclusive CPUs {want.cpus} are still used by {names}"
         return ""
-    if isinstance(look, observed.Present) and look.outer.reach.isdisjoint(now.ledger.exclusive):
+    if isinstance(look, observed.Present) and look.outer.reach & now.ledger.exclusive <= want.cpus:
         return ""
     reason = "it runs on CPUs that others hold" if trouble is None else trouble[1]
     return f"it could not be confined to {want.cpus}: {reason}"

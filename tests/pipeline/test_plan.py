@@ -489,7 +489,7 @@ def test_narrowed_containers_are_not_written_to() -> None:
     assert plan.order(differences, wanted, looks, CpuSet(), online) == ()
 
 
-def test_trespassers_are_all_on_the_cpus_but_containers_of_the_same_claim() -> None:
+def test_trespassers_are_all_on_the_cpus_but_those_that_are_to_be_there() -> None:
     key = state.ClaimKey(events.PodUid("db"), "")
     holder = desired.Placement(cpus=samples.cpus("2-3"), owner=key)
     away = desired.Placement(cpus=samples.cpus("0-1"))
@@ -497,11 +497,15 @@ def test_trespassers_are_all_on_the_cpus_but_containers_of_the_same_claim() -> N
         events.ContainerId("same-claim"): holder,
         events.ContainerId("on-one-of-them"): away,
         events.ContainerId("elsewhere"): away,
+        events.ContainerId("overlapping"): desired.Placement(cpus=samples.cpus("1-2")),
+        events.ContainerId("beyond-its-list"): desired.Placement(cpus=samples.cpus("1-2")),
     }
     written = {
         events.ContainerId("same-claim"): samples.cpus("2-3"),
         events.ContainerId("on-one-of-them"): samples.cpus("1-2"),
         events.ContainerId("elsewhere"): samples.cpus("0-1"),
+        events.ContainerId("overlapping"): samples.cpus("1-2"),
+        events.ContainerId("beyond-its-list"): samples.cpus("1-3"),
         events.ContainerId("unknown"): samples.cpus("3"),
     }
-    assert plan.trespassers(holder, written, wanted) == ("on-one-of-them", "unknown")
+    assert plan.trespassers(holder, written, wanted) == ("beyond-its-list", "on-one-of-them", "unknown")

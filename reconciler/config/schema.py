@@ -71,6 +71,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
         except errors.Malformed as error:
             raise errors.Usage(str(error)) from error
 
+    def of_decisions(self) -> Config:
+        """The same, with defaults for what no decision on a container depends on."""
+        return msgspec.structs.replace(self, pass_interval_seconds=10.0, on_guard="refuse", nri=Nri())
+
     def may_annotate(self, namespace: str) -> bool:
         """Whether pods of the namespace may name CPUs."""
         return _matches(self.annotated_namespaces, namespace)

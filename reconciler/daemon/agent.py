@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
-from reconciler import errors, events, intent, observed, report
+from reconciler import errors, events, intent
 from reconciler.config import schema
 from reconciler.cpu import topology as topologies
-from reconciler.daemon import answers, passes, telling, watching
-from reconciler.policy import desired, lifecycle, state
+from reconciler.daemon import adoption, answers, guard, passes, telling, transaction, watching
+from reconciler.policy import desired, lifecycle, resizing, state
 from reconciler.runtime.nri import handler
 
 _UNADJUSTED = handler.Adjustment()
+_Answer = handler.Adjustment | asyncio.Future[handler.Adjustment]
+_Asked = TypeVar("_Asked", events.ContainerCreating, events.ContainerUpdating)
+_ANNOTATED = (intent.Kind.ANNOTATED_EXCLUSIVE, intent.Kind.ANNOTATED_SHARED)
 
 
 class Agent:
@@ -38,22 +42,30 @@ class Agent:
         self.reason = "no runtime has connected yet"
         self._config = config
         self._passes: passes.Passes
+        self._adoption: adoption.Adoption
+        self._transactions: transaction.Transactions
         self._watching = watching_
         self._tell = tell
         self._dry = dry
-        self._adopting: asyncio.Task[None] | None = None
-        self._adopted = False
         self._awaits_list = False
-        self._given_up: set[events.ContainerId] = set()
+        self._guard = guard.Guard()
 
     def attach(self, its_passes: passes.Passes) -> None:
         """Make passes with these; once, before the first event."""
         self._passes = its_passes
+        self._adoption = adoption.Adoption(its_passes, lambda: self.state, self._become, self._tell)
+        self._transactions = transaction.Transactions(its_passes, self._guard, self._take_back, self._tell)
 
     @property
     def busy(self) -> bool:
         """Whether something is still on its way: the first list, its adoption, or a pass."""
-        return not self._adopted or self._awaits_list or self._adopting is not None or self._passes.busy
+        return (
+            not self._adoption.done
+            or self._adoption.under_way
+            or self._awaits_list
+            or self._guard.busy
+            or self._passes.busy
+        )
 
     def renew(self, topology: topologies.Topology, config: schema.Config) -> None:
         """Go on under another topology or configuration; what runs is never refused, only followed up."""
@@ -83,57 +95,25 @@ class Agent:
                 self._forget(id_, container.cgroup)
         for container in self.state.inventory.containers.values():
             self._watch(container)
-        if self._adopting is not None:
-            self._adopting.cancel()
-        self._adopting = asyncio.get_running_loop().create_task(self._adopt(), name="adoption")
+        self._adoption.begin()
 
-    async def _adopt(self) -> None:
-        """Give every container that is new an intent, and a claim if it can have one."""
-        me = asyncio.current_task()
-        pause = report.FIRST_RETRY_SECONDS
-        try:
-            while not await self._has_adopted():
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, report.LAST_RETRY_SECONDS)
-        finally:
-            if self._adopting is me:
-                self._adopting = None
-
-    async def _has_adopted(self) -> bool:
-        """One attempt. Until one succeeds nobody is placed: what runs may hold any CPU."""
-        now = self.state
-        new = [id_ for id_ in now.inventory.containers if id_ not in now.ledger.intents]
-        try:
-            looks = await self._passes.looks(now, new)
-            self._become(lifecycle.retry(lifecycle.adopt(self.state, observed.asked_for(looks))))
-        except Exception as error:  # noqa: BLE001  it must be tried again, whatever broke it off
-            self._tell.failed("adoption", error)
-            return False
-        self._adopted = True
-        self._tell.adopted(self.state, new)
-        self._passes.everything()
-        return True
-
-    async def _adoption(self) -> None:
-        """Return when no adoption is under way."""
-        while self._adopting is not None:
-            await asyncio.wait([self._adopting])
-
-    def create(
-        self, event: events.ContainerCreating
-    ) -> handler.Adjustment | asyncio.Future[handler.Adjustment]:
+    def create(self, event: events.ContainerCreating) -> _Answer:
         """As `Handler.create`: decides on the spot, or right after an adoption that is under way."""
-        if self._adopting is not None and not self._dry:
-            return asyncio.ensure_future(self._create_later(event))
-        return self._create(event)
+        return self._after_adoption(self._create, event)
 
-    async def _create_later(self, event: events.ContainerCreating) -> handler.Adjustment:
-        await self._adoption()
-        if self._has_given_up(event.container.id):
+    def _after_adoption(self, decide: Callable[[_Asked], _Answer], event: _Asked) -> _Answer:
+        if not self._adoption.under_way or self._dry:
+            return decide(event)
+        return asyncio.ensure_future(self._decide_later(decide, event))
+
+    async def _decide_later(self, decide: Callable[[_Asked], _Answer], event: _Asked) -> handler.Adjustment:
+        await self._adoption.wait()
+        if self._guard.has_given_up(event.container.id):
             return _UNADJUSTED
-        return self._create(event)
+        answer = decide(event)
+        return await answer if isinstance(answer, asyncio.Future) else answer
 
-    def _create(self, event: events.ContainerCreating) -> handler.Adjustment:
+    def _create(self, event: events.ContainerCreating) -> _Answer:
         loop = asyncio.get_running_loop()
         before = self.state
         try:
@@ -144,8 +124,28 @@ class Agent:
                 self.state = lifecycle.absorb(before, event)
                 return _UNADJUSTED
             raise
+        if what.kind in _ANNOTATED and not self._dry:
+            step = transaction.Transaction(before=before, after=self.state, id_=event.container.id)
+            if step.moves:
+                return asyncio.ensure_future(self._create_with_moves(step, event, placement, what))
         loop.call_soon(self._admitted, before, self.state, event, placement, what)
         return _UNADJUSTED if self._dry else answers.adjustment(placement)
+
+    async def _create_with_moves(
+        self,
+        step: transaction.Transaction,
+        event: events.ContainerCreating,
+        placement: desired.Placement,
+        what: intent.Intent,
+    ) -> handler.Adjustment:
+        """The answer once everyone who has to move has moved; a refusal once everyone is back."""
+        try:
+            await self._transactions.carry_out(step, f"CPUs {placement.cpus} could not be freed")
+        except errors.Refused as refused:
+            self._tell.refused(event, str(refused))
+            raise
+        self._admitted(step.before, step.after, event, placement, what)
+        return answers.adjustment(placement)
 
     def _admitted(
         self,
@@ -165,9 +165,9 @@ class Agent:
         return asyncio.ensure_future(self._start(event))
 
     async def _start(self, event: events.ContainerStarting) -> None:
-        await self._adoption()
+        await self._adoption.wait()
         id_ = event.container.id
-        if self._has_given_up(id_):
+        if self._guard.has_given_up(id_):
             return
         self._absorb(event)
         self._watch(self.state.inventory.containers[id_])
@@ -176,26 +176,45 @@ class Agent:
             self._tell.held_up(self.state, id_, verdict)
             raise errors.Refused(verdict)
 
-    def update(
-        self, event: events.ContainerUpdating
-    ) -> handler.Adjustment | asyncio.Future[handler.Adjustment]:
+    def update(self, event: events.ContainerUpdating) -> _Answer:
         """As `Handler.update`: always the container's own cpuset, or the runtime would write a stale one.
 
         Which one that is shows only when what runs was looked at, so it waits for an adoption."""
-        if self._adopting is not None and not self._dry:
-            return asyncio.ensure_future(self._update_later(event))
-        return self._update(event)
+        return self._after_adoption(self._update, event)
 
-    async def _update_later(self, event: events.ContainerUpdating) -> handler.Adjustment:
-        await self._adoption()
-        return self._update(event)
+    def _update(self, event: events.ContainerUpdating) -> _Answer:
+        id_ = event.container.id
+        if self._dry or id_ not in self.state.ledger.intents or not resizing.is_resize(event):
+            self._absorb(event)
+            return self._present(id_)
+        before = self.state
+        try:
+            after = resizing.resize(before, event)
+        except errors.Refused as refused:
+            self._tell.resize_refused(before, id_, str(refused))
+            raise
+        if after.ledger.claims is before.ledger.claims:
+            self._become(after)
+            return self._present(id_)
+        self.state = after
+        step = transaction.Transaction(before=before, after=after, id_=id_)
+        return asyncio.ensure_future(self._resize(step))
 
-    def _update(self, event: events.ContainerUpdating) -> handler.Adjustment:
-        self._absorb(event)
-        placement = self._placement(event.container.id)
-        if placement is None or self._dry:
-            return _UNADJUSTED
-        return answers.adjustment(placement)
+    async def _resize(self, step: transaction.Transaction) -> handler.Adjustment:
+        """The answer once the container has its new CPUs, and nobody else has them."""
+        try:
+            await self._transactions.carry_out(step, "the resize could not be carried out")
+        except errors.Refused as refused:
+            self._tell.resize_refused(step.before, step.id_, str(refused))
+            raise
+        self._tell.resized(step.before, step.after, step.id_)
+        if self.state.ledger.unsatisfied:
+            self._become(lifecycle.retry(self.state))
+        return self._present(step.id_)
+
+    def _present(self, id_: events.ContainerId) -> handler.Adjustment:
+        placement = None if self._dry else self._placement(id_)
+        return _UNADJUSTED if placement is None else answers.adjustment(placement)
 
     def stopped(self, event: events.ContainerStopped) -> None:
         """As `Handler.stopped`: the claim stays until the record or the pod is gone."""
@@ -224,31 +243,10 @@ class Agent:
         self._end_pod(event)
 
     def guard(self, event: events.Event) -> handler.Adjustment | None:
-        """As `Handler.guard`: an exclusive container is refused, unless `onGuard` is `admit`; a shared one
-        gets the last known pool."""
+        """As `Handler.guard`."""
         if self._dry:
             return None
-        match event:
-            case events.ContainerUpdating(container=container):
-                placement = self._placement(container.id)
-                return None if placement is None else answers.adjustment(placement)
-            case events.ContainerCreating(pod=pod, container=container):
-                pool = handler.Adjustment(cpus=str(self.state.pool))
-            case events.ContainerStarting(pod=pod, container=container):
-                pool = _UNADJUSTED
-            case _:
-                return None
-        if intent.decide(pod, container, self._config).kind is intent.Kind.SHARED or self._config.on_guard == "admit":
-            return pool
-        if self._adopting is not None:
-            # Its hook still waits for the adoption, and must not place what the runtime has given up by then.
-            self._given_up.add(container.id)
-        raise errors.Refused("the node's CPUs could not be made ready in time; it will be tried again")
-
-    def _has_given_up(self, id_: events.ContainerId) -> bool:
-        given_up = id_ in self._given_up
-        self._given_up.discard(id_)
-        return given_up
+        return self._guard.answer(event, self.state, self._config, adopting=self._adoption.under_way)
 
     def _absorb(self, event: events.Event) -> None:
         before = self.state
@@ -259,8 +257,11 @@ class Agent:
 
     def _become(self, after: state.State) -> None:
         before, self.state = self.state, after
-        if before.ledger.exclusive != after.ledger.exclusive and self._adopted:
+        if before.ledger.exclusive != after.ledger.exclusive and self._adoption.done:
             self._passes.everything(hook=True)
+
+    def _take_back(self, step: transaction.Transaction) -> None:
+        self._become(resizing.revert(self.state, step.before, step.after, step.id_))
 
     def _end_pod(self, event: events.PodStopped | events.PodRemoved) -> None:
         inventory = self.state.inventory

@@ -19,11 +19,11 @@ def verdict(now: state.State, book: report.Book, id_: events.ContainerId) -> str
         return ""
     trouble = book.trouble(id_)
     if want.owner is not None:
-        if trouble is not None and not _is_placed(now, want, look):
-            return f"exclusive CPUs {want.cpus} could not be given: {trouble[1]}"
         if others := trespassers(now, book, id_):
             names = ", ".join(_name(now, other) for other in others)
             return f"exclusive CPUs {want.cpus} are still used by {names}"
+        if trouble is not None and not _is_placed(now, want, look):
+            return f"exclusive CPUs {want.cpus} could not be given: {trouble[1]}"
         return ""
     if isinstance(look, observed.Present) and look.outer.reach & now.ledger.exclusive <= want.cpus:
         return ""

@@ -6,11 +6,11 @@ answered; records of a pass are written in the worker's thread and carry its `pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler import errors, events, explain, intent, plan, report
 from reconciler.daemon import logs, status, walk
-from reconciler.policy import desired, state
+from reconciler.policy import desired, moving, state
 from reconciler.runtime.nri import handler
 
 
@@ -56,6 +56,35 @@ class Teller:
     def refused(self, event: events.ContainerCreating, reason: str) -> None:
         """A creation was refused."""
         self._log.warning("placement.refused", **status.names(event.pod, event.container), reason=reason)
+
+    def moved(self, moves: Iterable[moving.Move]) -> None:
+        """Integer containers have made room, and are where they were moved to."""
+        for move in moves:
+            pod, _, container = move.holder.partition(" container ")
+            namespace, _, name = pod.partition("/")
+            self._log.info(
+                "placement.moved",
+                namespace=namespace,
+                pod=name,
+                container=container,
+                cpus_before=str(move.before),
+                cpus=str(move.after),
+            )
+
+    def resized(self, before: state.State, after: state.State, id_: events.ContainerId) -> None:
+        """A container has the CPUs of its new size."""
+        was, now = desired.desired(before, (id_,)).get(id_), desired.desired(after, (id_,)).get(id_)
+        self._log.info(
+            "placement.resized",
+            **status.owner(after, id_),
+            **{"class": after.ledger.intents[id_].kind.value},
+            cpus_before="" if was is None else str(was.cpus),
+            cpus="" if now is None else str(now.cpus),
+        )
+
+    def resize_refused(self, now: state.State, id_: events.ContainerId, reason: str) -> None:
+        """A resize was refused; the container is as it was."""
+        self._log.warning("placement.resize-refused", **status.owner(now, id_), reason=reason)
 
     def held_up(self, now: state.State, id_: events.ContainerId, reason: str) -> None:
         """A container was kept from starting."""

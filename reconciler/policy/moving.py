@@ -29,15 +29,16 @@ def moves(before: state.Ledger, after: state.Ledger) -> tuple[Move, ...]:
     """The integer claims that have other CPUs of the same number in `after`, sorted. Linear in the claims."""
     if before.claims is after.claims:
         return ()
-    return tuple(
+    found = [
         Move(key=key, holder=old.holder, before=old.cpus, after=new.cpus)
-        for key, old in sorted(before.claims.items(), key=lambda item: item[0])
+        for key, old in before.claims.items()
         if old.kind is intent.Kind.INTEGER
         and (new := after.claims.get(key)) is not None
         and new.kind is old.kind
         and new.cpus != old.cpus
         and len(new.cpus) == len(old.cpus)
-    )
+    ]
+    return tuple(sorted(found, key=lambda move: move.key))
 
 
 def make_room(now: state.State, new: state.Claim, annotation: str) -> state.Ledger:

@@ -84,7 +84,7 @@ def terms(topology: topologies.Topology, config: schema.Config) -> Terms:
     isolated = topology.isolated if config.isolated_cpus == "exclude" else CpuSet()
     return Terms(
         topology=topology,
-        config=config,
+        config=config.of_decisions(),
         poolable=topology.online - isolated,
         reserved=config.reserved(),
         min_shared=config.min_shared_cpus,

@@ -1,0 +1,92 @@
+"""A decision for which others must leave their CPUs first: carried out before it is answered, or not at all.
+
+The new state is in force at once, so that every pass works for it; if the cgroups do not follow, it is taken
+back, and so do they. On asyncio. PRD 4.8.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from reconciler import errors, events
+from reconciler.daemon import guard, passes, telling
+from reconciler.policy import moving, state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transaction:
+    """The step from the state `before` to `after`, about the container `id_`."""
+
+    before: state.State
+    after: state.State
+    id_: events.ContainerId
+
+    @property
+    def moves(self) -> tuple[moving.Move, ...]:
+        """The claims that it moves."""
+        return tuple(
+            move for move in moving.moves(self.before.ledger, self.after.ledger) if move.key != self._own
+        )
+
+    @property
+    def _own(self) -> state.ClaimKey | None:
+        container = self.after.inventory.containers.get(self.id_)
+        what = self.after.ledger.intents.get(self.id_)
+        if container is None or what is None:
+            return None
+        return state.claim_key(self.after.pod_of(container), container, what)
+
+    def concerned(self) -> tuple[events.ContainerId, ...]:
+        """The containers that must be where they should before it is answered; one without a cgroup counts
+        as there."""
+        ids = {self.id_} if self.id_ in self.before.inventory.containers else set()
+        for move in self.moves:
+            for sandbox in self.after.inventory.sandboxes(move.key.uid):
+                attempts = self.after.inventory.attempts(sandbox, move.key.name)
+                ids |= {its.id for its in attempts if its.phase is not events.Phase.STOPPED}
+        return tuple(sorted(ids))
+
+
+class Transactions:
+    """Carries decisions out, or has them taken back."""
+
+    def __init__(
+        self,
+        its_passes: passes.Passes,
+        its_guard: guard.Guard,
+        take_back: Callable[[Transaction], None],
+        tell: telling.Teller,
+    ) -> None:
+        """`take_back` replaces the state by one in which the step was not made."""
+        self._passes = its_passes
+        self._guard = its_guard
+        self._take_back = take_back
+        self._tell = tell
+
+    async def carry_out(self, step: Transaction, trouble: str) -> None:
+        """Return when the cgroups are as `step`, which is in force already, wants them.
+
+        Raises Refused, beginning with `trouble`, when they could not be made so, or the runtime does not
+        wait any more, and they are as they were.
+        """
+        self._guard.begin(step.id_)
+        try:
+            why = await self._settled(step)
+            given_up = self._guard.has_given_up(step.id_)
+            if not why and not given_up:
+                self._tell.moved(step.moves)
+                return
+            self._take_back(step)
+            await self._settled(step)
+        finally:
+            self._guard.end(step.id_)
+        reason = why or "it took too long"
+        raise errors.Refused(f"{trouble}: {reason}; everything was put back, and it will be tried again")
+
+    async def _settled(self, step: Transaction) -> str:
+        """Let a pass over everything settle what the step is about: "", or what it could not."""
+        self._passes.everything(hook=True)
+        verdicts = await asyncio.gather(*map(self._passes.gate, step.concerned()))
+        return "; ".join(dict.fromkeys(verdict for verdict in verdicts if verdict))

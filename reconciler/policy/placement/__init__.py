@@ -2,7 +2,7 @@
 
 - `preferences`: what makes a choice good, as a score. The result of every function here has the best score
   that there is; tests compare it with all choices that there are.
-- `nodes`, `caches`, `cores`: the search, which settles one level after the other.
+- `search`: settles one level after the other: `nodes`, `caches`, `cores`, on the machine's `layout`.
 
 Sets are plain ints inside, bit i for CPU i: a creation waits for the answer.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from reconciler.cpu import topology as topologies
 from reconciler.cpu.idset import CpuSet
-from reconciler.policy.placement import caches, cores, layout, nodes, preferences
+from reconciler.policy.placement import cores, preferences, search
 from reconciler.policy.placement.preferences import Score
 
 __all__ = ["Score", "choose", "grow", "move", "score", "shrink"]
@@ -54,20 +54,5 @@ def score(topology: topologies.Topology, free: CpuSet, chosen: CpuSet, held: Cpu
 
 
 def _best(topology: topologies.Topology, wish: cores.Wish) -> CpuSet | None:
-    if wish.free.bit_count() < wish.count:
-        return None
-    made = layout.of(topology)
-    found = nodes.best(_nodes(made, wish), made.distances, wish)
-    return CpuSet.from_bits(cores.take(cores.joined([cache.offer.cores for cache in found.caches]), wish))
-
-
-def _nodes(made: layout.Layout, wish: cores.Wish) -> list[nodes.Node]:
-    """The nodes that have free CPUs, with what their caches have to offer."""
-    rooms = [(cache.cpus & wish.free).bit_count() for cache in made.caches]
-    ranks = preferences.ranks(rooms)
-    found = []
-    for place, its in enumerate(made.of_node):
-        inside = [caches.Cache(made.caches[at], rooms[at], ranks[at], wish) for at in its if rooms[at]]
-        if inside:
-            found.append(nodes.Node(place, inside))
-    return found
+    found = search.find(topology, wish)
+    return None if found is None else CpuSet.from_bits(found.cpus)

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from reconciler.policy.placement import cores, layout
 
-MOST_SUMS = 1 << 23
-"""Bits of one int of sums, 1 MiB. Above, the fullest caches are taken: machines whose cores come in many
-sizes over many caches, or a move of a container with CPUs in many caches that are all used differently."""
+MOST_SUMS = 1 << 25
+"""Bits that one search may keep, 4 MiB; 512 CPUs in 64 caches with cores of two threads need a quarter of it.
 
+Where it would need more the fullest caches are taken: on machines whose cores come in many sizes over many
+caches, or in a move of a container with CPUs in many caches that are all used differently.
+"""
 
 Odd = tuple[tuple[tuple[int, int], ...], ...]
 """What the odd cores of a cache cost, core by core and by number of CPUs: equal for caches that are alike."""
@@ -54,6 +56,12 @@ class Cache:
         self.step = made.step
         self.must = made.cpus & wish.must != 0
 
+    @property
+    def alike(self) -> Hashable:
+        """Equal for caches that differ in nothing but their CPUs: with them bounds are equal, too."""
+        offer = self.offer
+        return self.room, self.step, tuple(sorted(offer.sizes.items())), offer.odd
+
     @functools.cached_property
     def offer(self) -> Offer:
         """What it has to offer, looked at only when that is asked for."""
@@ -69,33 +77,43 @@ class Cache:
 
 
 class Found(NamedTuple):
-    """Caches to use, and what that costs: `Score` from `split` to `cpu_0`, `cache_room` and `cache_set`."""
+    """Caches to use, and what that costs: `Score` from `split` to `cpu_0`, `cache_room` and `cache_set`.
+
+    `weighed` says how many candidates were: single caches, or sums of numbers of cores.
+    """
 
     cost: int
     room: int
     ranks: int
     caches: Sequence[Cache]
+    weighed: int
 
 
 def price(kinds: Mapping[Kind, int], room: int, count: int) -> int:
     """What `count` CPUs of caches with so many cores of each kind, and `room` free CPUs, cost at best."""
     sizes = []
-    odd: list[tuple[tuple[int, int], ...]] = []
+    odd: Odd = ()
     for kind, number in kinds.items():
         if isinstance(kind, int):
             sizes.append((kind, number))
             room -= kind * number
         elif number:
-            odd.extend(kind * number)
+            odd += kind * number
     if not odd:
         return cores.plain_cost(sizes, room, count)
     loose = room - sum(table[-1][0] for table in odd)
     most = loose + sum(size * number for size, number in sizes)
     return min(
         extra + cores.plain_cost(sizes, loose, count - taken)
-        for taken, extra in cores.added(odd, count).items()
+        for taken, extra in _odd_costs(odd, count).items()
         if count - taken <= most
     )
+
+
+@functools.lru_cache(maxsize=32)
+def _odd_costs(odd: Odd, most: int) -> cores.Table:
+    """What up to `most` CPUs of these cores cost: for many sums of one search they are the same."""
+    return cores.added(odd, most)
 
 
 def best(caches: Sequence[Cache], extra: int, count: int, bound: tuple[int, int]) -> Found:
@@ -112,7 +130,9 @@ def best(caches: Sequence[Cache], extra: int, count: int, bound: tuple[int, int]
     if extra in (0, len(others)) or (fullest.cost, fullest.room) == bound:
         return fullest
     search = _Search(forced, others, extra, count)
-    return fullest if search.sums > MOST_SUMS else _found([*forced, *search.walk()], count)
+    if search.sums > MOST_SUMS:
+        return fullest
+    return _found([*forced, *search.walk()], count)._replace(weighed=search.weighed)
 
 
 def _one(forced: Sequence[Cache], others: Sequence[Cache], count: int, cheapest: int) -> Found:
@@ -122,14 +142,14 @@ def _one(forced: Sequence[Cache], others: Sequence[Cache], count: int, cheapest:
         found.append(_found([*forced, cache], count))
         if found[-1].cost == cheapest:
             break
-    return min(found)
+    return min(found)._replace(weighed=len(found))
 
 
 def _found(caches: Sequence[Cache], count: int) -> Found:
     """These caches, with what they cost."""
     room = sum(cache.room for cache in caches)
     ranks = sum(1 << cache.rank for cache in caches)
-    return Found(price(_together(caches), room, count), room, ranks, caches)
+    return Found(price(_together(caches), room, count), room, ranks, caches, 1)
 
 
 class _Search:
@@ -143,7 +163,8 @@ class _Search:
         self._limits = _together(others)
         self._span = math.prod(number + 1 for number in self._limits.values())
         self._spare = sum(cache.room for cache in (*forced, *others[:extra])) - count
-        self.sums = (self._spare + 1) * self._span
+        self.sums = (self._spare + 1) * self._span * len(others) * (len(others) - extra + 1)
+        self.weighed = 0
 
     def walk(self) -> Iterator[Cache]:
         """The best others.
@@ -199,6 +220,7 @@ class _Search:
         while sums:
             bit = sums & -sums
             sums ^= bit
+            self.weighed += 1
             spare, total = divmod(bit.bit_length() - 1, self._span)
             room = self._count + spare
             key = price(self._numbers(total), room, self._count), room

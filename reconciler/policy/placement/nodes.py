@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from reconciler.policy.placement import caches, cores
@@ -38,6 +39,11 @@ class Node:
         self.step = math.gcd(*(cache.step for cache in inside))
 
     @functools.cached_property
+    def alike(self) -> Hashable:
+        """Equal for nodes that differ in nothing but their CPUs."""
+        return frozenset(Counter(cache.alike for cache in self.caches).items())
+
+    @functools.cached_property
     def on_wholes(self) -> list[int]:
         """How many CPUs of each cache that need not be used can be on whole cores, the most first."""
         return sorted((cache.offer.on_wholes for cache in self.caches if not cache.must), reverse=True)
@@ -50,10 +56,12 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The caches that were chosen, and how many sets of nodes were looked at from inside."""
+    """The caches that were chosen; how many sets of nodes were looked at from inside, and how many candidates
+    of caches were weighed there."""
 
     caches: Sequence[caches.Cache]
-    examined: int
+    sets: int
+    weighed: int
 
 
 def best(nodes: Sequence[Node], distances: Sequence[Sequence[int]], wish: cores.Wish) -> Best:
@@ -67,13 +75,27 @@ def best(nodes: Sequence[Node], distances: Sequence[Sequence[int]], wish: cores.
         if need == fewest
     )
     found: list[tuple[_Key, int, Sequence[caches.Cache]]] = []
-    for bound, index in bounds:
+    weighed = 0
+    for bound, index in _unlike(bounds, sets):
         if found and bound > min(found)[0]:
             break
         inside = [cache for node in sets[index] for cache in node.caches]
         its = caches.best(inside, fewest, wish.count, (bound[0], bound[2]))
         found.append(((its.cost, bound[1], its.room, bound[3]), its.ranks, its.caches))
-    return Best(min(found)[2], len(found))
+        weighed += its.weighed
+    return Best(min(found)[2], len(found), weighed)
+
+
+def _unlike(bounds: Sequence[tuple[_Key, int]], sets: Sequence[Sequence[Node]]) -> Iterator[tuple[_Key, int]]:
+    """Of sets whose nodes are alike one by one the first alone: `node_set` decides before anything inside."""
+    yield bounds[0]
+    ids: dict[Hashable, int] = {}
+    seen = set()
+    for at, bound in enumerate(bounds):
+        alike = tuple(sorted(ids.setdefault(node.alike, len(ids)) for node in sets[bound[1]]))
+        if at and alike not in seen:
+            yield bound
+        seen.add(alike)
 
 
 def _caches_needed(set_: Sequence[Node], count: int) -> tuple[int, int]:

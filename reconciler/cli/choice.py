@@ -31,8 +31,8 @@ def _heading(document: dict[str, Any], others: list[dict[str, Any]]) -> str:
     else:
         verdict = f"{among} no choice is better."
     if not others:
-        return f"{verdict} On other cores there are not enough."
-    return f"{verdict} Less is better, and the first difference decides."
+        return f"{verdict}\nOn other cores there are not enough."
+    return f"{verdict}\nLess is better, and the first difference decides."
 
 
 def _decision(other: dict[str, Any]) -> str:

@@ -17,7 +17,13 @@ DEFAULTS = {
     "reservedCpus": "",
     "isolatedCpus": "exclude",
     "integerMemory": "leave",
+    "cfsQuota": "keep",
     "onGuard": "refuse",
+    "annotatedNamespaces": ["*"],
+    "annotatedOverlap": "refuse",
+    "maxExclusiveCpus": {},
+    "unmanagedNamespaces": [],
+    "optOutNamespaces": [],
     "passIntervalSeconds": 10.0,
     "nri": {"pluginName": "cpuset-reconciler", "pluginIndex": "90"},
 }

@@ -118,7 +118,7 @@ async def test_a_resize_for_which_nobody_makes_room_is_undone_and_refused(tmp_pa
         await made.run(DB, INTEGER)
         before = made.agent.state
         made.kernel.refuses[str(SHARED.cgroup)] = errno.EBUSY
-        with pytest.raises(errors.Refused, match="exclusive CPUs 0-3 are still used by default/web container main"):
+        with pytest.raises(errors.Refused, match="exclusive CPUs 0-3 are still used by default/web"):
             await resize(made, 4)
         made.kernel.refuses.clear()
         await made.quiet()

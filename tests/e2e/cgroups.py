@@ -58,6 +58,14 @@ class Cgroup:
             found += [int(line) for line in procs.read_text().split()]
         return found
 
+    def running_on(self) -> set[int]:
+        """The CPUs that its processes were last on: `processor`, the 39th field of proc_pid_stat(5)."""
+        found = set()
+        for pid in self.pids():
+            after_name = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            found.add(int(after_name[39 - 3]))
+        return found
+
     def allowed(self) -> set[str]:
         """`Cpus_allowed_list` of every thread of its processes; of those that end meanwhile, none."""
         found = set()

@@ -28,8 +28,9 @@ async def machine() -> AsyncIterator[node.Node]:
 
 @pytest.fixture
 async def agent(request: pytest.FixtureRequest, machine: node.Node) -> AsyncIterator[agents.Agent]:
-    """A fresh agent, connected and converged. Its log goes to the results."""
-    it = agents.Agent()
+    """A fresh agent, connected and converged, with the parameter as its configuration if there is one. Its
+    log goes to the results."""
+    it = agents.Agent(getattr(request, "param", None))
     it.forget()
     await it.start()
     try:

@@ -23,5 +23,15 @@ def guaranteed(name: str, cpus: str | None = None) -> runtime_pods.PodSpec:
     return runtime_pods.PodSpec(name=name, uid=_uid(name), qos=events.Qos.GUARANTEED, annotations=annotations)
 
 
+def whole(count: int) -> runtime_pods.ContainerSpec:
+    """A container with so many whole CPUs."""
+    return runtime_pods.ContainerSpec(name="main", limit=1000 * count, request=1000 * count)
+
+
+def resources(count: int) -> dict[str, object]:
+    """What kubelet tells the runtime when it resizes a container to so many whole CPUs."""
+    return {"cpu_shares": 1024 * count, "cpu_quota": 100_000 * count, "cpu_period": 100_000}
+
+
 def _uid(name: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"default.{name}"))

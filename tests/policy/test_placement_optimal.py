@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.cpu import topology as topologies
 from reconciler.cpu.idset import CpuSet
 from reconciler.policy import placement
+from tests.pipeline import samples
 from tests.policy import exhaustive
 
 # covers: PRD-2.10
@@ -60,3 +64,50 @@ def test_a_claim_shrinks_to_the_best_part_of_it(situation: Situation) -> None:
     topology, held, free, count = situation
     held, count = held or free, min(count, len(held or free))
     assert placement.shrink(topology, held, count) == exhaustive.best(topology, held, count)
+
+
+FAMILY = {
+    "one cache": [[[[0, 1], [2, 3], [4, 5], [6, 7]]]],
+    "two caches": [[[[0, 1], [2, 3]], [[4, 5], [6, 7]]]],
+    "two nodes": [[[[0, 1], [2, 3]]], [[[4, 5], [6, 7]]]],
+    "as Linux numbers": [[[[0, 4], [1, 5]]], [[[2, 6], [3, 7]]]],
+    "four nodes": [[[[0, 1]]], [[[2, 3]]], [[[4, 5]]], [[[6, 7]]]],
+    "no threads": [[[[0], [1]], [[2], [3]]], [[[4], [5], [6], [7]]]],
+    "four threads": [[[[0, 1, 2, 3]]], [[[4, 5, 6, 7]]]],
+    "mixed": [[[[0, 1, 2, 3], [4, 5]], [[6]]], [], [[[7]]]],
+    "a large and a small node": [[[[1, 2], [3, 4]], [[5, 6]]], [[[0], [7]]]],
+}
+DISTANCES = [[10, 12, 21, 30], [12, 10, 30, 21], [21, 30, 10, 11], [30, 21, 12, 10]]
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_every_situation_of_a_small_family_gets_the_best_choice(name: str) -> None:
+    topology = exhaustive.build(FAMILY[name], DISTANCES)
+    for bits in range(1, 1 << 8):
+        free = CpuSet.from_bits(bits)
+        for count in range(1, len(free) + 1):
+            assert placement.choose(topology, free, count) == exhaustive.best(topology, free, count)
+
+
+@pytest.mark.parametrize("name", ["two caches", "two nodes", "mixed"])
+def test_every_claim_on_six_cpus_of_it_grows_and_moves_to_the_best_choice(name: str) -> None:
+    topology = exhaustive.build(FAMILY[name], DISTANCES)
+    for offered, mask in itertools.product(range(1, 1 << 6), range(1 << 6)):
+        free, held = CpuSet.from_bits(offered & ~mask), CpuSet.from_bits(offered & mask)
+        if mask & ~offered or not held:
+            continue
+        for count in range(len(held), len(free) + len(held) + 1):
+            grown = exhaustive.best(topology, free, count, held=held, must=held)
+            assert placement.grow(topology, held, free, count) == grown
+            moved = exhaustive.best(topology, free, count, held=held)
+            assert placement.move(topology, held, free, count) == moved
+
+
+def test_a_score_compares_in_the_order_of_the_preferences() -> None:
+    topology = exhaustive.build(FAMILY["two nodes"], DISTANCES)
+    split, across = (placement.score(topology, topology.online, samples.cpus(its)) for its in ("2,4", "3,5"))
+    assert (split.nodes, split.distance, split.caches, split.split, split.broken) == (2, 24, 2, 2, 2)
+    assert split[:-1] == across[:-1]
+    assert split < across, "the lowest CPUs"
+    kept = placement.score(topology, topology.online, samples.cpus("2-3"), held=samples.cpus("3"))
+    assert (kept.new, kept.split, kept.node_room) == (1, 0, 4)

@@ -21,6 +21,7 @@ def document(now: state.State, book: report.Book, *, mode: str, reason: str, bus
         "reason": reason,
         "converged": settled and not busy,
         "pools": pools(now),
+        "overlaps": len(state.overlapping(now.ledger.claims)),
         "containers": containers,
         "drift": {
             "found": counters.found,

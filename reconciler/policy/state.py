@@ -191,6 +191,15 @@ def unions(claims: HashTrieMap[ClaimKey, Claim]) -> tuple[CpuSet, CpuSet]:
     return CpuSet.from_bits(exclusive), CpuSet.from_bits(pinned)
 
 
+def overlapping(claims: HashTrieMap[ClaimKey, Claim]) -> CpuSet:
+    """The CPUs that more than one claim has, as `annotatedOverlap: allow` lets them; linear in the claims."""
+    once = more = 0
+    for claim in claims.values():
+        more |= once & claim.cpus.bits
+        once |= claim.cpus.bits
+    return CpuSet.from_bits(more)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
     """All that Desired follows from."""

@@ -32,6 +32,7 @@ async def test_the_document_has_the_keys_that_others_rely_on(tmp_path: pathlib.P
         "reason": "",
         "converged": True,
         "pools": {"shared": "0-1,4-7", "exclusive": "2-3", "reserved": "0", "offline": ""},
+        "overlaps": 0,
         "containers": [
             {
                 "id": "db-main-1",
@@ -93,6 +94,14 @@ async def test_a_drift_that_cannot_be_repaired_is_drifted_and_counted(tmp_path: 
         assert document["drift"] == {"found": 1, "repaired": 0, "unrepaired": 1}
         assert document["containers"][0]["observed"]["cpus"] == "0-2"
         assert not document["converged"]
+
+
+async def test_cpus_in_more_than_one_list_are_counted(tmp_path: pathlib.Path) -> None:
+    async with node.running(tmp_path, schema.convert({"annotatedOverlap": "allow"})) as made:
+        for name, cores in (("one", "2-4"), ("two", "3-5"), ("three", "5"), ("four", "5")):
+            its = pods.guaranteed(name, cores=cores)
+            await made.run(its, pods.container(its))
+        assert made.status()["overlaps"] == 3
 
 
 async def test_a_container_on_too_narrow_an_ancestor_is_drifted(tmp_path: pathlib.Path) -> None:

@@ -67,8 +67,10 @@ def _about(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "class", f"{document['class']}: {document['why']}"
     if document["warning"]:
         yield "warning", document["warning"]
-    yield "cpus", f"{document['desired']['cpus'] or '-'}, {_by(document)}"
+    yield "cpus", _cpus(document)
     yield "memory", document["memory"]
+    if quotas := document["desired"]["quotas"]:
+        yield "quota", ", ".join(f"{file} {quota or 'as it is'}" for file, quota in quotas.items())
     yield "state", document["state"]
     if observed := document["observed"]:
         found = f"cpus {observed['cpus'] or '-'}, effective {observed['effective'] or '-'}"
@@ -80,11 +82,14 @@ def _about(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "note", document["note"]
 
 
-def _by(document: dict[str, Any]) -> str:
+def _cpus(document: dict[str, Any]) -> str:
+    cpus = document["desired"]["cpus"]
+    if not cpus:
+        return "left as they are"
     if document["claim_of"] is None:
-        return "the shared pool"
+        return f"{cpus}, the shared pool"
     alone = "exclusive" if document["exclusive"] else "shared"
-    return f"{alone}, by the claim of the {document['claim_of']}"
+    return f"{cpus}, {alone}, by the claim of the {document['claim_of']}"
 
 
 def _restriction(each: dict[str, Any]) -> str:

@@ -15,10 +15,10 @@ Document = dict[str, object]
 def document(now: state.State, container: events.Container, what: intent.Intent) -> Document:
     """What the status does not say of a container with this intent.
 
-    `why` is why it is of its class, `exclusive` whether nobody else may run on its CPUs, `claim_of` whose the
-    claim is, `restrictions` the CPUs that it cannot have, `memory` a sentence on its memory nodes, `choice`
-    how good its CPUs are (integer only), `unsatisfied` the refusal of what it is entitled to. Linear in the
-    claims.
+    `why` is why it is of its class, `exclusive` whether nobody else may run on its CPUs, `claim_of` by whose
+    claim it has them, None for those of the pool, `restrictions` the CPUs that it cannot have, `memory` a
+    sentence on its memory nodes, `choice` how good its CPUs are (integer only), `unsatisfied` why it runs
+    without what it is entitled to. Linear in the claims.
     """
     pod = now.pod_of(container)
     claim = state.claim_of(now.ledger, pod, container, what)
@@ -27,12 +27,18 @@ def document(now: state.State, container: events.Container, what: intent.Intent)
         "why": what.why,
         "warning": what.warning or None,
         "exclusive": placement.owner is not None,
-        "claim_of": None if claim is None else ("container" if claim.key.name else "pod"),
+        "claim_of": _claim_of(claim, placement),
         "restrictions": list(_restrictions(now, what, claim)),
         "memory": memory(now, placement),
         "choice": choice.document(now, claim) if claim and claim.kind is intent.Kind.INTEGER else None,
         "unsatisfied": sentences.shortfall(now, container, what) or None,
     }
+
+
+def _claim_of(claim: state.Claim | None, placement: desired.Placement) -> str | None:
+    if claim is None or claim.cpus != placement.cpus:
+        return None
+    return "container" if claim.key.name else "pod"
 
 
 def exited(now: state.State, container: events.Container, what: intent.Intent) -> str:

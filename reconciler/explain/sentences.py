@@ -13,12 +13,14 @@ def reason(
     if what.kind is intent.Kind.UNMANAGED:
         return what.why
     unsatisfied = shortfall(now, container, what)
-    if unsatisfied:
+    offline = placement.cpus - now.terms.topology.online
+    if unsatisfied and not offline:
         return f"{'on the shared pool' if placement.cpus else 'left as it is'}: {unsatisfied}"
+    short = f", and {offline} of it offline" if offline else ""
     if placement.owner is not None:
-        return f"{what.why}: {placement.cpus} is exclusive"
+        return f"{what.why}: {placement.cpus} is exclusive{short}"
     if what.kind is intent.Kind.ANNOTATED_SHARED:
-        return f"{what.why}: {placement.cpus} is shared"
+        return f"{what.why}: {placement.cpus} is shared{short}"
     forbidden = f", less the forbidden {what.forbidden}" if what.forbidden else ""
     warning = f" ({what.warning})" if what.warning else ""
     return f"{what.why}: shared pool {now.pool}{forbidden}{warning}"
@@ -30,4 +32,9 @@ def shortfall(now: state.State, container: events.Container, what: intent.Intent
         return claims.EMPTY_POOL
     if what.kind is intent.Kind.SHARED and what.forbidden and now.pool <= what.forbidden:
         return f"annotation {intent.FORBID}={what.forbidden} forbids the whole shared pool {now.pool}"
+    claim = state.claim_of(now.ledger, now.pod_of(container), container, what)
+    if claim is not None and (offline := claim.cpus - now.terms.topology.online):
+        if offline == claim.cpus:
+            return f"none of its CPUs {claim.cpus} is online"
+        return f"CPU {offline} of its {claim.cpus} is offline"
     return now.ledger.unsatisfied.get(container.id, "")

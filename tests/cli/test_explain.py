@@ -129,6 +129,37 @@ async def test_what_is_refused_and_what_is_wrong_is_told(
     assert f"refused    {why}" in out.splitlines()
 
 
+async def test_a_container_that_is_left_alone(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    web = pods.pod("web")
+    async with node.running(tmp_path, schema.Config(unmanaged_namespaces=("default",))) as made:
+        await made.run(web, pods.container(web))
+        socket = str(tmp_path / "api.sock")
+        async with api.serving(socket, questions.answers(made.agent, made.passes, made.book)):
+            out = await said(socket, capsys, "web/main")
+    assert out.splitlines() == [
+        "container  default/web/main",
+        "id         web-main-1",
+        "class      unmanaged: left alone by configuration",
+        "cpus       left as they are",
+        "memory     left alone",
+        "state      in-sync",
+        "reason     left alone by configuration",
+    ]
+
+
+async def test_a_quota_that_is_lifted_is_told(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with node.running(tmp_path, schema.Config(cfs_quota="lift")) as made:
+        await made.run(DB, INTEGER)
+        socket = str(tmp_path / "api.sock")
+        async with api.serving(socket, questions.answers(made.agent, made.passes, made.book)):
+            out = await said(socket, capsys, "db/main")
+    assert "quota      cpu.max max, ../cpu.max max" in out.splitlines()
+
+
 async def test_an_exited_container_says_what_is_kept_for_it(
     tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -120,6 +120,13 @@ def test_cpus_of_a_list_that_went_offline_are_told() -> None:
     assert cannot_have(document(now, nodes.LISTED)) == ["5 offline"]
 
 
+def test_without_a_cpu_of_its_own_online_it_has_those_of_the_pool() -> None:
+    now = dataclasses.replace(nodes.node(nodes.DB), terms=nodes.node(online="0-1,4-7").terms)
+    told = document(now, nodes.DB)
+    assert (told["exclusive"], told["claim_of"]) == (False, None)
+    assert told["unsatisfied"] == "none of its CPUs 2-3 is online"
+
+
 def test_a_forbid_list_that_is_ignored_is_a_warning() -> None:
     odd = nodes.creating("odd", forbid="6-")
     told = document(nodes.node(odd), odd)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from reconciler import events, explain, intent
+from reconciler.config import schema
 from reconciler.policy import desired, lifecycle, state
 from reconciler.sim import machine
 from tests.pipeline import samples
@@ -88,3 +91,41 @@ def test_a_forbid_list_that_the_pool_has_shrunk_into_is_a_shortfall() -> None:
     assert explain.shortfall(now, web.container, what) == (
         "annotation weka.io/forbid-core-ids=0,2-4,6-7 forbids the whole shared pool 0,2-4,6-7"
     )
+
+
+@pytest.mark.parametrize(
+    ("event", "online", "expected"),
+    [
+        pytest.param(
+            creating(qos=samples.GUARANTEED, cpus=2),
+            "0-4,6-7",
+            "Guaranteed pod with a whole CPU limit of 2: 1,5 is exclusive, and 5 of it offline",
+            id="integer",
+        ),
+        pytest.param(
+            creating({intent.CORES: "2-3"}),
+            "0-2,4-7",
+            "annotation weka.io/cores-ids, no integer semantics: 2-3 is shared, and 3 of it offline",
+            id="annotated",
+        ),
+        pytest.param(
+            creating(qos=samples.GUARANTEED, cpus=2),
+            "0,2-4,6-7",
+            "on the shared pool: none of its CPUs 1,5 is online",
+            id="all of them",
+        ),
+    ],
+)
+def test_cpus_of_a_claim_that_went_offline_are_told(
+    event: events.ContainerCreating, online: str, expected: str
+) -> None:
+    fewer = samples.fresh(SHAPE, online=online)
+    now = dataclasses.replace(node(event), terms=fewer.terms)
+    assert sentence(now, event.container) == expected
+
+
+def test_containers_that_are_left_alone_say_only_that() -> None:
+    web = creating()
+    config = schema.Config(unmanaged_namespaces=("test",))
+    now, _, _ = lifecycle.admit(samples.fresh(SHAPE, config=config), web)
+    assert sentence(now, web.container) == "left alone by configuration"

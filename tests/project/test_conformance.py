@@ -14,6 +14,12 @@ DOCUMENT = (ROOT / "fixtures" / "conformance.yaml").read_text()
 SHOWN = {"all.yaml": set(conformance.parse(DOCUMENT).claims)}
 
 
+def test_every_claim_is_shown() -> None:
+    named = conformance.named_by_scenarios(ROOT)
+    assert len(named) > 50
+    assert conformance.faults(conformance.parse(DOCUMENT), named, ROOT) == []
+
+
 def altered(**parts: object) -> conformance.Document:
     """The document with other claims or another table, and by default with nothing shown elsewhere."""
     return conformance.parse(yaml.safe_dump({**yaml.safe_load(DOCUMENT), "elsewhere": {}, **parts}))

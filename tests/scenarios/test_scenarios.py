@@ -47,4 +47,4 @@ async def test_the_simulated_node_does_as_the_scenario_says(
 
 
 def test_there_are_scenarios() -> None:
-    assert len(FILES) >= 58
+    assert len(FILES) >= 60

@@ -1,9 +1,12 @@
 """The questions that the API answers, and what each takes. Looks things up; `explain` and `status` answer. On
 asyncio.
+
+What takes long on a large node is answered in a thread, from the state of that moment: no hook waits for it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 import msgspec
@@ -12,6 +15,7 @@ from reconciler import errors, events, report
 from reconciler.cpu.idset import CpuSet
 from reconciler.daemon import agent, api, passes, status
 from reconciler.explain import container, cpu, names, whatif
+from reconciler.policy import state
 
 _CpuId = Annotated[int, msgspec.Meta(ge=0, lt=CpuSet.LIMIT)]
 _CpuCount = Annotated[int, msgspec.Meta(ge=1, le=CpuSet.LIMIT)]
@@ -55,9 +59,12 @@ def answers(its_agent: agent.Agent, its_passes: passes.Passes, book: report.Book
         return status.plan_document(its_agent.state, looks, steps)
 
     async def answer_explain(asked: Explain) -> api.Document:
+        now, note = its_agent.state, _note(its_agent)
         if asked.cpu is not None:
-            return {**cpu.document(its_agent.state, book.latest, asked.cpu), "note": _note(its_agent)}
-        return {**_container(its_agent, book, asked.container or ""), "note": _note(its_agent)}
+            told = await asyncio.to_thread(cpu.document, now, book.latest, asked.cpu)
+        else:
+            told = await asyncio.to_thread(_container, now, book, asked.container or "")
+        return {**told, "note": note}
 
     async def answer_whatif(asked: Whatif) -> api.Document:
         question = whatif.Question(
@@ -66,7 +73,8 @@ def answers(its_agent: agent.Agent, its_passes: passes.Passes, book: report.Book
             cores_ids=asked.cores_ids,
             forbid_core_ids=asked.forbid_core_ids,
         )
-        return {**whatif.document(its_agent.state, question), "note": _note(its_agent)}
+        now, note = its_agent.state, _note(its_agent)
+        return {**await asyncio.to_thread(whatif.document, now, question), "note": note}
 
     return {
         "status": api.Answer(api.Request, answer_status),
@@ -76,8 +84,7 @@ def answers(its_agent: agent.Agent, its_passes: passes.Passes, book: report.Book
     }
 
 
-def _container(its_agent: agent.Agent, book: report.Book, name: str) -> dict[str, object]:
-    now = its_agent.state
+def _container(now: state.State, book: report.Book, name: str) -> dict[str, object]:
     its = names.find(now, name)
     what = now.ledger.intents.get(its.id)
     if what is None:

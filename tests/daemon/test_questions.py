@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pathlib
+import threading
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 import pytest
 
-from reconciler import errors
+from reconciler import errors, events, observed
 from reconciler.daemon import api, questions
 from tests.daemon import node, pods
 
@@ -87,6 +89,30 @@ async def test_an_answer_that_may_be_out_of_date_says_so(
         assert (await ask(made, request_))["note"] == (
             "no runtime is connected (it ended): the node may have changed"
         )
+
+
+class Looks(dict[events.ContainerId, observed.Look]):
+    """The last looks at containers, and the threads that asked for them."""
+
+    def __init__(self, looks: Mapping[events.ContainerId, observed.Look]) -> None:
+        super().__init__(looks)
+        self.threads: set[threading.Thread] = set()
+
+    def get(self, key: events.ContainerId, default: Any = None, /) -> Any:
+        """As of any dict."""
+        self.threads.add(threading.current_thread())
+        return super().get(key, default)
+
+
+@pytest.mark.parametrize("request_", [{"container": "db/main"}, {"cpu": 2}], ids=["explain", "explain a CPU"])
+async def test_no_hook_waits_for_an_explanation(tmp_path: pathlib.Path, request_: dict[str, object]) -> None:
+    async with node.running(tmp_path) as made:
+        await made.run(DB, INTEGER)
+        await made.quiet()
+        looks = made.book.latest = Looks(made.book.latest)
+        await ask(made, {"request": "explain", **request_})
+        assert looks.threads
+        assert threading.main_thread() not in looks.threads
 
 
 async def test_a_container_that_is_not_taken_over_yet_is_not_explained(tmp_path: pathlib.Path) -> None:

@@ -79,6 +79,11 @@ async def test_an_integer_pod(tmp_path: pathlib.Path, capsys: pytest.CaptureFixt
 async def test_a_list_that_moves_others(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with answering(tmp_path) as (made, socket):
         out = await said(made, socket, capsys, "--cores-ids", "3", "--cpus", "1", code=0)
+        later = pods.guaranteed("later", "3")
+        await made.run(later, pods.container(later, whole=1))
+        document = made.status()
+    claims = {entry["pod"]: entry["claim"] for entry in document["containers"]}
+    assert (claims["db"], claims["later"], document["pools"]["shared"]) == ("6-7", "3", "0-2")
     why = "annotation weka.io/cores-ids, whole CPUs with requests equal to limits"
     assert out.splitlines() == [
         "admitted  yes",

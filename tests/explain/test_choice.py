@@ -1,5 +1,7 @@
 """The preferences that decided a choice are told against what else could be chosen."""
 
+# covers: PRD-5.8
+
 from __future__ import annotations
 
 from typing import Any

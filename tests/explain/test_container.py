@@ -1,5 +1,7 @@
 """What one container holds, what it cannot have and why, and where its memory is."""
 
+# covers: PRD-5.8
+
 from __future__ import annotations
 
 import dataclasses

@@ -1,5 +1,7 @@
 """Who may run on a CPU, what its core's other CPU is used for, and whose cpusets have it."""
 
+# covers: PRD-5.9
+
 from __future__ import annotations
 
 import dataclasses

@@ -90,7 +90,7 @@ async def play(scenario: model.Scenario, ground: Ground) -> None:
         status = await ground.status()
         assert status["converged"], f"{where}: {status}"
         await _check(step, ground, status, where)
-        _check_that_claims_are_kept(status, where, overlap=overlap)
+        check_that_claims_are_kept(status, where, overlap=overlap)
 
 
 async def _refusal(step: model.Step, ground: Ground) -> str:
@@ -175,16 +175,13 @@ def _compare(expected: model.Expected, seen: Seen, entry: dict[str, Any], where:
         assert expected.reason in entry["reason"], f"{where}: {entry['reason']}"
 
 
-def _check_that_claims_are_kept(status: dict[str, Any], where: str, *, overlap: bool) -> None:
+def check_that_claims_are_kept(status: dict[str, Any], where: str, *, overlap: bool) -> None:
     """After every step: no CPU of an exclusive claim is written for anyone who is not of that claim."""
     present = [entry for entry in status["containers"] if entry["observed"] is not None]
     for holder, other in itertools.permutations(present, 2):
         if holder["claim"] is None or holder["class"] not in _EXCLUSIVE or other["class"] == "unmanaged":
             continue
-        both_annotated = _annotated(holder) and _annotated(other)
-        if both_annotated and (
-            overlap or (holder["namespace"], holder["pod"]) == (other["namespace"], other["pod"])
-        ):
+        if _annotated(holder) and _annotated(other) and (overlap or _list(holder) == _list(other)):
             continue
         claim, written = (
             CpuSet.parse(text, what=where) for text in (holder["claim"], other["observed"]["cpus"])
@@ -197,3 +194,8 @@ _EXCLUSIVE = ("annotated-exclusive", "integer")
 
 def _annotated(entry: dict[str, Any]) -> bool:
     return str(entry["class"]).startswith("annotated")
+
+
+def _list(entry: dict[str, Any]) -> tuple[str, ...]:
+    """Whose list a container runs on: its pod's, which is that of the containers with the same one."""
+    return entry["namespace"], entry["pod"], entry["claim"]

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import errno
 import os
@@ -14,8 +15,12 @@ import pytest
 
 from reconciler import events, report
 from reconciler.config import schema
-from reconciler.daemon import status
+from reconciler.cpu.idset import CpuSet
+from reconciler.daemon import status, watching
+from reconciler.host import inotify
+from reconciler.policy import resizing
 from tests.daemon import node, pods
+from tests.host import watched
 
 KEEP = schema.Config()
 LIFT = schema.Config(cfs_quota="lift")
@@ -151,6 +156,38 @@ async def test_a_reload_lifts_and_gives_back(tmp_path: pathlib.Path) -> None:
     assert made.records("drift.found") == []
 
 
+async def test_a_resize_to_a_fraction_gives_back_what_the_runtime_does_not_write(
+    tmp_path: pathlib.Path,
+) -> None:
+    async with node.running(tmp_path, LIFT, watch=True) as made:
+        await run(made, DB, MAIN)
+        event = events.ContainerUpdating(pod=DB, container=MAIN, limits=HALF)
+        made.agent.state = resizing.resize(made.agent.state, event)
+        await everything(made)
+        assert (made.cpus(MAIN), both(made)) == ("0-7", ("50000 100000", "50000 100000"))
+        [entry] = made.status()["containers"]
+        assert (entry["class"], entry["state"], entry["desired"]["quotas"]) == ("shared", "in-sync", {})
+        await asyncio.sleep(0.02)
+        made.put(MAIN, "max 100000", OWN)
+        await everything(made)
+        assert says(made, MAIN) == FREE
+    assert made.records("drift.found") == []
+
+
+async def test_a_resize_to_more_cpus_leaves_the_quota_lifted(tmp_path: pathlib.Path) -> None:
+    larger = events.CpuLimits(shares=3072, quota=300_000, period=100_000)
+    async with node.running(tmp_path, LIFT, watch=True) as made:
+        await run(made, DB, MAIN)
+        event = events.ContainerUpdating(pod=DB, container=MAIN, limits=larger)
+        made.agent.state = resizing.resize(made.agent.state, event)
+        for file in (PODS, OWN):
+            made.put(MAIN, "300000 100000", file)
+        await everything(made)
+        assert len(CpuSet.parse(made.cpus(MAIN), what="cpuset.cpus")) == 3
+        assert both(made) == (FREE, FREE)
+        assert made.status()["drift"] == {"found": 0, "repaired": 0, "unrepaired": 0}
+
+
 async def test_giving_back_that_fails_is_tried_again(tmp_path: pathlib.Path) -> None:
     async with node.running(tmp_path, LIFT) as made:
         await run(made, DB, MAIN)
@@ -219,6 +256,19 @@ async def test_quotas_are_watched_only_where_they_are_lifted(tmp_path: pathlib.P
         made.agent.renew(made.topology, KEEP)
         await made.quiet()
         assert [await looked_at(*its) for its in files] == [False, False, False, False]
+
+
+async def test_the_kernel_keeps_no_watch_of_a_pod_that_is_not_lifted_any_more(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "pod/main").mkdir(parents=True)
+    watcher = inotify.Watcher(str(tmp_path))
+    watched_by = watching.Watching(watcher, complain=lambda _: None)
+    with contextlib.closing(watcher):
+        watched_by.watch(MAIN.id, "pod/main")
+        counts = [watched.watches(watcher)]
+        for quotas in ({"pod": MAIN.id, "pod/main": MAIN.id}, {}):
+            watched_by.lifted(quotas)
+            counts.append(watched.watches(watcher))
+    assert counts == [1, 2, 1]
 
 
 async def test_a_quota_that_cannot_be_lifted_holds_nobody_up(tmp_path: pathlib.Path) -> None:

@@ -118,20 +118,29 @@ def test_cpus_that_are_not_granted_are_told_though_quotas_are_right() -> None:
     assert (difference.cause, difference.files) == (diff.Cause.NARROWED, ())
 
 
-def order(wanted: desired.Desired, looks: observed.Observed) -> list[tuple[str, str, str]]:
+def order(
+    wanted: desired.Desired, looks: observed.Observed, claimed: str = "2-3"
+) -> list[tuple[str, str, str]]:
     """The plan: container, file and phase."""
     differences = diff.compare(wanted, looks, {}, ONLINE)
-    steps = plan.order(differences, wanted, looks, cpus("2-3"), cpus("0-1,4-7"))
+    steps = plan.order(differences, wanted, looks, cpus(claimed), ONLINE - cpus(claimed))
     assert all(not step.needs and not step.vacates for step in steps if step.file.endswith(bandwidth.FILE))
     return [(step.container, step.file, step.phase.value) for step in steps]
 
 
 def test_quotas_are_written_last_and_hold_nobody_up() -> None:
-    wanted = {DB: WANT, WEB: desired.Placement(cpus=cpus("0-1,4-7"))}
-    looks = {DB: seen(LIMITED, LIMITED, cpus_="0-7"), WEB: look("0-7")}
-    assert order(wanted, looks) == [
+    other = events.ContainerId("other")
+    owner = state.ClaimKey(events.PodUid("other"), "main")
+    wanted = {
+        DB: WANT,
+        WEB: desired.Placement(cpus=cpus("0,4-7")),
+        other: desired.Placement(cpus=cpus("1"), owner=owner),
+    }
+    looks = {DB: seen(LIMITED, LIMITED, cpus_="2"), WEB: look("0-7"), other: look("")}
+    assert order(wanted, looks, "1-3") == [
         (WEB, "cpuset.cpus", "leave"),
         (DB, "cpuset.cpus", "admit"),
+        (other, "cpuset.cpus", "admit"),
         (DB, "cpu.max", "settle"),
         (DB, "../cpu.max", "settle"),
     ]

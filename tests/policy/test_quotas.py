@@ -125,6 +125,20 @@ def test_an_unsatisfied_container_keeps_its_quota() -> None:
     assert wishes(now, large) == [{}]
 
 
+def test_a_container_whose_list_could_not_become_exclusive_keeps_its_quota() -> None:
+    mine, other = (
+        samples.pod(name, qos=samples.GUARANTEED, annotations={intent.CORES: "2-3"}) for name in ("a", "b")
+    )
+    now = samples.fresh(SHAPE, config=LIFT)
+    whole = samples.container(mine, "main", limits=samples.whole(2))
+    part = samples.container(mine, "sidecar", limits=HALF)
+    for pod, its in ((mine, part), (other, samples.container(other, limits=HALF)), (mine, whole)):
+        now = lifecycle.absorb(now, events.ContainerStarting(pod=pod, container=its))
+    assert whole.id in now.ledger.unsatisfied
+    assert now.ledger.intents[whole.id].kind is intent.Kind.ANNOTATED_EXCLUSIVE
+    assert quotas.wishes(now, whole) == ()
+
+
 def test_a_limit_that_changes_changes_what_is_desired() -> None:
     resized = dataclasses.replace(MAIN, limits=samples.whole(3))
     assert desired.desired(node(MAIN))[MAIN.id].quotas != desired.desired(node(resized))[MAIN.id].quotas
@@ -162,8 +176,9 @@ def test_two_attempts_of_a_container_count_once() -> None:
 
 
 def test_the_pods_quota_stays_with_those_that_are_still_exclusive() -> None:
-    now = node(SECOND, SIDECAR)
-    assert files(quotas.returns(now, SIDECAR, {SIDECAR.id, SECOND.id})) == {"cpu.max": "50000 100000"}
+    first = samples.container(DB, "a", limits=HALF)
+    now = node(first, SECOND)
+    assert files(quotas.returns(now, first, {first.id, SECOND.id})) == {"cpu.max": "50000 100000"}
 
 
 def test_a_quota_that_nobody_knows_is_not_given_back() -> None:

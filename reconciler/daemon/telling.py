@@ -57,11 +57,11 @@ class Teller:
         """A creation was refused."""
         self._log.warning("placement.refused", **status.names(event.pod, event.container), reason=reason)
 
-    def moved(self, moves: Iterable[moving.Move]) -> None:
-        """Integer containers have made room, and are where they were moved to."""
+    def moved(self, moves: Iterable[moving.Move], pod: str) -> None:
+        """Integer containers have made room for `pod` (`namespace/name`), each where it was moved to."""
         for move in moves:
-            pod, _, container = move.holder.partition(" container ")
-            namespace, _, name = pod.partition("/")
+            holder, _, container = move.holder.partition(" container ")
+            namespace, _, name = holder.partition("/")
             self._log.info(
                 "placement.moved",
                 namespace=namespace,
@@ -69,6 +69,7 @@ class Teller:
                 container=container,
                 cpus_before=str(move.before),
                 cpus=str(move.after),
+                reason=f"{move.before} -> {move.after}, to make room for {pod}",
             )
 
     def resized(self, before: state.State, after: state.State, id_: events.ContainerId) -> None:

@@ -31,6 +31,12 @@ class Transaction:
         )
 
     @property
+    def pod(self) -> str:
+        """The pod that it is about, as `namespace/name`."""
+        pod = self.after.pod_of(self.after.inventory.containers[self.id_])
+        return f"{pod.namespace}/{pod.name}"
+
+    @property
     def _own(self) -> state.ClaimKey | None:
         container = self.after.inventory.containers.get(self.id_)
         what = self.after.ledger.intents.get(self.id_)
@@ -76,7 +82,7 @@ class Transactions:
             why = await self._settled(step)
             given_up = self._guard.has_given_up(step.id_)
             if not why and not given_up:
-                self._tell.moved(step.moves)
+                self._tell.moved(step.moves, step.pod)
                 return
             self._take_back(step)
             await self._settled(step)

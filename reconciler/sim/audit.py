@@ -6,6 +6,7 @@ It knows the claims from the script and the cpusets from the files; the agent is
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import time
 from collections.abc import Callable
@@ -42,12 +43,17 @@ class Audit:
         self._node = watched
         self._numbers = itertools.count()
         self._claims: dict[str, Claim] = {}
+        self._moves: dict[str, CpuSet] = {}
 
     def in_force(self, member: cast.Member, name: str) -> None:
         """A container that is entitled to CPUs of its own runs from now on."""
         if member.letter:
             cpus = CpuSet.parse(member.cpus, what=name)
             self._claims[name] = Claim(member.letter, next(self._numbers), cpus, member.exclusive)
+
+    def moves(self, name: str, cpus: str) -> None:
+        """A container is about to be moved, and holds these CPUs once its file says so."""
+        self._moves[name] = CpuSet.parse(cpus, what=name)
 
     def ended(self, name: str) -> None:
         """A container is about to end."""
@@ -58,6 +64,8 @@ class Audit:
 
         An exclusive CPU in the set of anyone who is not excused is a violation.
         """
+        for name in [name for name, cpus in self._moves.items() if self._cpus(name) == cpus]:
+            self._claims[name] = dataclasses.replace(self._claims[name], cpus=self._moves.pop(name))
         seen = frame.Frame(
             topology=self._node.topology,
             residents=tuple(self._resident(name) for name in self._node.names()),

@@ -100,3 +100,16 @@ INGEST = Member(
     pod=runtime_pods.PodSpec(name="ingest", uid="0a1b2c3d-0008-4000-8000-000000000008"),
     containers=(runtime_pods.ContainerSpec(name="queue", request=1000, limit=2000),),
 )
+RAID = Member(
+    pod=runtime_pods.PodSpec(
+        name="raid",
+        uid="0a1b2c3d-0009-4000-8000-000000000009",
+        qos=events.Qos.GUARANTEED,
+        annotations={"weka.io/cores-ids": "6-7"},
+    ),
+    containers=(runtime_pods.ContainerSpec(name="main", limit=2000, request=2000),),
+    letter="R",
+    cpus="6-7",
+    mems="1",
+    exclusive=True,
+)

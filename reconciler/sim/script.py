@@ -155,6 +155,17 @@ async def burstable_pod(on: stage.Stage) -> None:
     await on.settle()
 
 
+async def pod_that_others_make_room_for(on: stage.Stage) -> None:
+    """An integer container moves out of the way of a list, while it runs."""
+    await on.step(
+        "raid arrives: weka.io/cores-ids=6-7, with a limit of 2 CPUs",
+        "upf is there, but has not asked for these CPUs: it moves to two whole cores of the other node while "
+        "it runs, and raid is created when it has.",
+    )
+    await on.arrive(cast.RAID, moves={"upf/dataplane": "1,3,9,11"})
+    await on.settle(pool="0,2,8,10,14-15")
+
+
 SCRIPT: tuple[Callable[[stage.Stage], Awaitable[None]], ...] = (
     shared_pods,
     integer_pod,
@@ -169,17 +180,19 @@ SCRIPT: tuple[Callable[[stage.Stage], Awaitable[None]], ...] = (
     runtime_restart,
     integer_pod_ends,
     burstable_pod,
+    pod_that_others_make_room_for,
 )
 """The steps in their order; each needs those before it."""
 
 FINAL = {
-    "web/nginx": "0-3,8-11",
-    "web/log": "0-3,8-11",
-    "batch/worker": "0-3,8-11",
+    "web/nginx": "0,2,8,10,14-15",
+    "web/log": "0,2,8,10,14-15",
+    "batch/worker": "0,2,8,10,14-15",
     "storage/target": "4-5,12-13",
     "telemetry/agent": "2,10",
-    "upf/dataplane": "6-7,14-15",
-    "ingest/queue": "0-3,8-11",
+    "upf/dataplane": "1,3,9,11",
+    "ingest/queue": "0,2,8,10,14-15",
+    "raid/main": "6-7",
 }
 """Who must be there at the end, and on which CPUs."""
 

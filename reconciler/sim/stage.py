@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 
 from reconciler import errors, inventory
 from reconciler.cpu.idset import CpuSet
@@ -86,9 +87,13 @@ class Stage:
         await asyncio.sleep(seconds / self._speed)
         self.node.agent.check()
 
-    async def arrive(self, member: cast.Member) -> None:
-        """Run a pod with all its containers."""
+    async def arrive(self, member: cast.Member, *, moves: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Run a pod with all its containers; for the first one containers must move to other CPUs (`moves`,
+        by name)."""
         await self._run_sandbox(member)
+        for name, cpus in moves.items():
+            self.own[name] = (cpus, self.own[name][1])
+            self.audit.moves(name, cpus)
         for container, name in zip(member.containers, member.names, strict=True):
             await self.node.run_container(member.pod.name, container)
             if member.letter:

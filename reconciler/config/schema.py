@@ -88,8 +88,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
         return False
 
     def most_exclusive(self, namespace: str) -> int | None:
-        """The most CPUs that the namespace may hold exclusively: the least of all that match; None if any."""
+        """The most CPUs that the namespace may hold exclusively: what its name says, else the least of all
+        that match; None without a limit."""
         limits = self.max_exclusive_cpus
+        if namespace in limits:
+            return limits[namespace]
         return min((limits[name] for name in limits if _matches((name,), namespace)), default=None)
 
 

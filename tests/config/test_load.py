@@ -30,7 +30,12 @@ def test_the_example_of_the_reference_is_accepted() -> None:
     _, _, rest = REFERENCE.read_text().partition("```yaml\n")
     example, _, _ = rest.partition("```")
     assert load.parse(example, what="example") == schema.Config(
-        min_shared_cpus=2, reserved_cpus="0-1", integer_memory="pin", nri=schema.Nri(plugin_index="80")
+        min_shared_cpus=2,
+        reserved_cpus="0-1",
+        integer_memory="pin",
+        annotated_namespaces=("storage", "db-*"),
+        max_exclusive_cpus={"storage": 16, "*": 4},
+        nri=schema.Nri(plugin_index="80"),
     )
 
 
@@ -47,6 +52,16 @@ def test_the_example_of_the_reference_is_accepted() -> None:
         pytest.param("reservedCpus: 2-x", "reservedCpus at position 0", id="no list"),
         pytest.param("reservedCpus: 2001-99-99", "month must be in 1..12", id="an impossible date"),
         pytest.param("onGuard: admit\nonGuard: admit", "key 'onGuard' stands twice", id="a key twice"),
+        pytest.param("annotatedNamespaces: [A]", "matching regex", id="no namespace"),
+        pytest.param(
+            "annotatedNamespaces: db", "Expected `array`, got `str`", id="a name for a list of names"
+        ),
+        pytest.param("optOutNamespaces: [-a]", "at `$.optOutNamespaces[0]`", id="no namespace to trust"),
+        pytest.param("maxExclusiveCpus: {a: -1}", "Expected `int` >= 0", id="less than none"),
+        pytest.param(
+            "maxExclusiveCpus: {A: 1}", "at `key` in `$.maxExclusiveCpus`", id="no namespace to limit"
+        ),
+        pytest.param("annotatedOverlap: 1", "at `$.annotatedOverlap`", id="no choice"),
         pytest.param("nri:\n  pluginIndex: '1'\n  pluginIndex: '2'", "line 3", id="a key twice within"),
         pytest.param("a: [", "line 2", id="an open bracket"),
         pytest.param("\tonGuard: admit", "line 1", id="a tab"),

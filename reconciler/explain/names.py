@@ -65,7 +65,7 @@ def _called(now: state.State, name: str) -> list[events.Container]:
     meant = [
         its
         for its in now.inventory.containers.values()
-        if of(now, its) == name or (len(parts) == 2 and of(now, its).split("/")[1:] == parts)
+        if parts in (of(now, its).split("/"), of(now, its).split("/")[1:])
     ]
     attempts: dict[tuple[events.PodUid, str], events.Container] = {}
     for its in sorted(meant, key=lambda its: (its.phase is events.Phase.STOPPED, its.id)):

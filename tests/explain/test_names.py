@@ -86,6 +86,15 @@ def test_of_several_attempts_the_one_that_runs_is_meant() -> None:
     assert names.find(now, "db/main").id == second.container.id
 
 
+def test_exited_and_pause_containers_are_no_candidates() -> None:
+    web = samples.pod("web", paused=True)
+    now = nodes.node(nodes.DB, samples.creating(web, samples.container(web)))
+    now = lifecycle.absorb(now, events.ContainerStopped(pod=nodes.DB.pod, container=nodes.DB.container))
+    with pytest.raises(errors.Malformed, match=r"; there are test/web/main$"):
+        names.find(now, "x/y")
+    assert str(names.find(now, "web/POD").id) == web.sandbox
+
+
 def test_many_candidates_are_counted() -> None:
     now = nodes.node(*(nodes.creating(f"web-{number}") for number in range(10)))
     with pytest.raises(errors.Malformed) as told:

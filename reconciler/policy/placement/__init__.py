@@ -2,7 +2,8 @@
 
 - `preferences`: what makes a choice good, as a score. The result of every function here has the best score
   that there is; tests compare it with all choices that there are.
-- `search`: settles one level after the other: `nodes`, `caches`, `cores`, on the machine's `layout`.
+- `search`: settles one level after the other: `nodes`, `caches`, then `picking` CPUs; `cores` says
+  what they cost, and `layout` how the machine is made.
 
 Sets are plain ints inside, bit i for CPU i: a creation waits for the answer.
 """

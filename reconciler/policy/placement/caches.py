@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -67,13 +68,12 @@ class Cache:
         """What it has to offer, looked at only when that is asked for."""
         made, wish = self._made, self._wish
         if self.room == made.size and not made.cpus & wish.oddities:
-            return Offer(cores.Cores(wholes=made.cores, loose=(), odd=()), made.sizes, (), self.room)
+            return Offer(cores.Cores(wholes=made.cores, loose=()), made.sizes, (), self.room)
         its = cores.sort(made.cores, wish)
         sizes = cores.numbers(its.wholes)
-        odd = sorted(cores.costs(cores.odd_plans(core, wish)) for core in its.odd)
         on_wholes = sum(size * number for size, number in sizes.items())
-        on_wholes += sum(core.bit_count() for core in its.odd if not core & ~wish.free)
-        return Offer(its, sizes, tuple(odd), on_wholes)
+        on_wholes += sum(core.bit_count() for core in (*its.odd, *its.kept) if not core & ~wish.free)
+        return Offer(its, sizes, tuple(cores.odd_costs(its, wish)), on_wholes)
 
 
 class Found(NamedTuple):
@@ -113,7 +113,7 @@ def price(kinds: Mapping[Kind, int], room: int, count: int) -> int:
 @functools.lru_cache(maxsize=32)
 def _odd_costs(odd: Odd, most: int) -> cores.Table:
     """What up to `most` CPUs of these cores cost: for many sums of one search they are the same."""
-    return cores.added(odd, most)
+    return cores.added((cores.several(table, number) for table, number in Counter(odd).items()), most)
 
 
 def best(caches: Sequence[Cache], extra: int, count: int, bound: tuple[int, int]) -> Found:

@@ -1,4 +1,4 @@
-"""The last step of a choice: the caches are settled, their cores are not.
+"""What the cores of caches cost, by what is free of them.
 
 Most cores are *plain*: wholly free ones differ by size and number alone, and the free CPUs of half-used ones
 are loose change. *Odd* cores are that of CPU 0 and those that are held in part or whole; what may be taken
@@ -11,15 +11,12 @@ adds field by field and comparing compares preferences in their order. A *plan* 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 FIELD = 14
 """Bits of one field: 8192 CPUs at most (`idset.CpuSet`)."""
-_WIDTH = 8192
-_NEVER = 1 << _WIDTH
-"""Above every union of cores."""
+WIDTH = 8192
 
 Table = Mapping[int, int]
 """The cheapest cost, or plan, by the number of CPUs taken."""
@@ -30,17 +27,19 @@ def cost(*, split: int = 0, broken: int = 0, new: int = 0, cpu_0: int = 0) -> in
     return ((split << FIELD | broken) << FIELD | new) << FIELD | cpu_0
 
 
-def _plan(cost_: int, *, core_0: int = 0, unfinished: int = 0, cpus: int = 0) -> int:
-    return ((cost_ << FIELD | core_0) << FIELD | unfinished) << _WIDTH | cpus
+def plan_of(cost_: int, *, core_0: int = 0, unfinished: int = 0, cpus: int = 0) -> int:
+    """A plan: a cost, the fields of `Score` below the caches, and the CPUs."""
+    return ((cost_ << FIELD | core_0) << FIELD | unfinished) << WIDTH | cpus
 
 
-def _cost_of(plan: int) -> int:
-    return plan >> (_WIDTH + 2 * FIELD)
+def cost_of(plan: int) -> int:
+    """The cost of a plan."""
+    return plan >> (WIDTH + 2 * FIELD)
 
 
 def cpus_of(plan: int) -> int:
     """The CPUs that a plan takes."""
-    return plan & (1 << _WIDTH) - 1
+    return plan & (1 << WIDTH) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,26 +59,34 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cores:
-    """Free cores: whole ones, what is free of half-used ones, and odd ones (whole, whatever is free)."""
+    """Free cores: whole ones, what is free of half-used ones, and odd ones (whole, whatever is free).
+
+    `kept` are odd ones that are alike but for their CPUs: held whole, and free to be given up.
+    """
 
     wholes: Sequence[int]
     loose: Sequence[int]
-    odd: Sequence[int]
+    odd: Sequence[int] = ()
+    kept: Sequence[int] = ()
 
 
 def sort(cores: Iterable[int], wish: Wish) -> Cores:
     """The cores of one cache by what is free of them."""
-    wholes, loose, odd = [], [], []
+    wholes: list[int] = []
+    loose: list[int] = []
+    odd: list[int] = []
+    kept: list[int] = []
     free, oddities = wish.free, wish.oddities
+    given_up = wish.held & ~wish.must & ~1
     for core in cores:
         part = core & free
         if part and core & oddities:
-            odd.append(core)
+            (odd if core & ~given_up else kept).append(core)
         elif part == core:
             wholes.append(core)
         elif part:
             loose.append(part)
-    return Cores(wholes=wholes, loose=loose, odd=odd)
+    return Cores(wholes=wholes, loose=loose, odd=odd, kept=kept)
 
 
 def joined(groups: Sequence[Cores]) -> Cores:
@@ -88,6 +95,7 @@ def joined(groups: Sequence[Cores]) -> Cores:
         wholes=[core for group in groups for core in group.wholes],
         loose=[part for group in groups for part in group.loose],
         odd=[core for group in groups for core in group.odd],
+        kept=[core for group in groups for core in group.kept],
     )
 
 
@@ -99,7 +107,7 @@ def odd_plans(core: int, wish: Wish) -> dict[int, int]:
     free = core & wish.free
     whole = free == core
     size = core.bit_count()
-    order = sorted(_singles(free), key=lambda cpu: (not cpu & wish.must, not cpu & wish.held, cpu & 1, cpu))
+    order = sorted(singles(free), key=lambda cpu: (not cpu & wish.must, not cpu & wish.held, cpu & 1, cpu))
     plans = {}
     for taken in range((core & wish.must).bit_count(), len(order) + 1):
         cpus = sum(order[:taken])
@@ -110,13 +118,34 @@ def odd_plans(core: int, wish: Wish) -> dict[int, int]:
             cpu_0=cpus & 1,
         )
         unfinished = not whole and 0 < taken < len(order)
-        plans[taken] = _plan(price, core_0=core & 1 and taken > 0, unfinished=unfinished, cpus=cpus)
+        plans[taken] = plan_of(price, core_0=core & 1 and taken > 0, unfinished=unfinished, cpus=cpus)
     return plans
 
 
 def costs(plans: Table) -> tuple[tuple[int, int], ...]:
     """The costs alone of a core's plans, by number of CPUs: equal for cores that are alike."""
-    return tuple((taken, _cost_of(plan)) for taken, plan in plans.items())
+    return tuple((taken, cost_of(plan)) for taken, plan in plans.items())
+
+
+def odd_costs(cores: Cores, wish: Wish) -> list[tuple[tuple[int, int], ...]]:
+    """The costs of each odd core, kept ones among them, in order."""
+    rows = [costs(odd_plans(core, wish)) for core in cores.odd]
+    for alike in by_size(cores.kept).values():
+        rows += [costs(odd_plans(alike[0], wish))] * len(alike)
+    return sorted(rows)
+
+
+def several(table: Sequence[tuple[int, int]], number: int) -> Iterable[tuple[int, int]]:
+    """The costs of so many alike cores together.
+
+    Of whole cores that need not be taken all but one are taken whole or not at all: two that are split cost
+    more than one that has CPUs of the other.
+    """
+    size, whole = table[-1]
+    if table[0][0] or whole >> 3 * FIELD:
+        return added([table] * number, size * number).items()
+    rows = [(at * size + part, at * whole + extra) for at in range(number) for part, extra in table[:-1]]
+    return [*rows, (number * size, number * whole)]
 
 
 def added(tables: Iterable[Iterable[tuple[int, int]]], most: int) -> dict[int, int]:
@@ -160,27 +189,6 @@ def most_on_wholes(sizes: Sequence[tuple[int, int]], most: int) -> int:
     return (sums & (2 << most) - 1).bit_length() - 1
 
 
-def take(cores: Cores, wish: Wish) -> int:
-    """The best `wish.count` CPUs of these cores, which have so many, as a bit set."""
-    tables = [odd_plans(core, wish).items() for core in cores.odd]
-    sizes = list(numbers(cores.wholes).items())
-    loose = sum(part.bit_count() for part in cores.loose)
-    room = loose + sum(size * number for size, number in sizes)
-    priced = {}
-    for taken, plan in added(tables, wish.count).items():
-        rest = wish.count - taken
-        if rest <= room:
-            priced[rest] = _plan(plain_cost(sizes, loose, rest)) + plan
-    cheapest = min(map(_cost_of, priced.values()))
-    return cpus_of(
-        min(
-            plan + _take_plain(cores, sizes, loose, rest)
-            for rest, plan in priced.items()
-            if _cost_of(plan) == cheapest
-        )
-    )
-
-
 def numbers(cores: Iterable[int]) -> dict[int, int]:
     """How many cores there are of each size."""
     found: dict[int, int] = {}
@@ -190,83 +198,16 @@ def numbers(cores: Iterable[int]) -> dict[int, int]:
     return found
 
 
-def _take_plain(cores: Cores, sizes: Sequence[tuple[int, int]], loose: int, count: int) -> int:
-    """The lowest `count` CPUs of plain cores at the cost of `plain_cost`, as a plan without cost."""
-    whole = most_on_wholes(sizes, count)
-    rest = count - whole
-    if rest > loose:
-        return min(
-            _lowest(cores.wholes, whole + piece, [piece]) + _lowest(cores.loose, rest - piece)
-            for piece in range(rest - loose, rest + 1)
-        )
-    kept = _lowest(cores.wholes, whole)
-    exact = _lowest(cores.loose, rest)
-    if exact < _NEVER:
-        return kept + exact
-    largest = max(part.bit_count() for part in cores.loose)
-    return kept + _plan(0, unfinished=1, cpus=_lowest(cores.loose, rest, range(1, largest)))
-
-
-def _lowest(cores: Iterable[int], total: int, pieces: Iterable[int] = ()) -> int:
-    """The smallest union of cores with `total` CPUs; `_NEVER` or more where sizes do not add up to it.
-
-    With `pieces`, exactly one core gives only that many CPUs, its lowest; one of the numbers.
-    """
-    if not total:
-        return 0
-    by_size: dict[int, list[int]] = {}
-    for core in cores:
-        by_size.setdefault(core.bit_count(), []).append(core)
-    shelves = {size: sorted(alike) for size, alike in by_size.items()}
-    unions = {size: [0, *itertools.accumulate(alike)] for size, alike in shelves.items()}
-    if not pieces:
-        return _smallest(list(unions.items()), total)
-    found = _NEVER
-    for piece in pieces:
-        for size, alike in shelves.items():
-            if size > piece:
-                broken = _with_piece(alike, unions[size], piece)
-                others = [(other, union) for other, union in unions.items() if other != size]
-                found = min(found, _smallest([*others, (size, broken)], total - piece))
+def by_size(cores: Iterable[int]) -> dict[int, list[int]]:
+    """Cores by their size, those of one size in order."""
+    found: dict[int, list[int]] = {}
+    for core in sorted(cores):
+        found.setdefault(core.bit_count(), []).append(core)
     return found
 
 
-def _smallest(shelves: Sequence[tuple[int, Sequence[int]]], total: int) -> int:
-    """The smallest sum of one union per size, where the sizes add up to `total`; `unions[n]` has n cores."""
-    if not shelves:
-        return _NEVER if total else 0
-    size, unions = shelves[-1]
-    if len(shelves) == 1:
-        number, over = divmod(total, size)
-        return unions[number] if not over and 0 <= number < len(unions) else _NEVER
-    return min(
-        (
-            union + _smallest(shelves[:-1], total - number * size)
-            for number, union in enumerate(unions[: max(0, total // size + 1)])
-        ),
-        default=_NEVER,
-    )
-
-
-def _with_piece(alike: Sequence[int], unions: Sequence[int], piece: int) -> list[int]:
-    """For each n: the smallest union of n cores and the lowest `piece` CPUs of one more, cores in order.
-
-    The piece is from a later core, beside the n lowest, or from one of the n + 1 lowest.
-    """
-    parts = [lowest(core, piece) for core in alike]
-    later = list(itertools.accumulate(reversed(parts), min))[::-1]
-    spared = itertools.accumulate((core ^ part for core, part in zip(alike, parts, strict=True)), max)
-    return [
-        min(unions[number] + later[number], unions[number + 1] - saved) for number, saved in enumerate(spared)
-    ]
-
-
-def lowest(cpus: int, count: int) -> int:
-    """The `count` lowest CPUs."""
-    return sum(itertools.islice(_singles(cpus), count))
-
-
-def _singles(cpus: int) -> Iterator[int]:
+def singles(cpus: int) -> Iterator[int]:
+    """The CPUs one by one, each as a bit set, the lowest first."""
     while cpus:
         low = cpus & -cpus
         yield low

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from reconciler.cpu import topology as topologies
-from reconciler.policy.placement import caches, cores, layout, nodes, preferences
+from reconciler.policy.placement import caches, cores, layout, nodes, picking, preferences
 
 
 class Result(NamedTuple):
@@ -23,7 +23,7 @@ def find(topology: topologies.Topology, wish: cores.Wish) -> Result | None:
         return None
     made = layout.of(topology)
     found = nodes.best(_nodes(made, wish), made.distances, wish)
-    cpus = cores.take(cores.joined([cache.offer.cores for cache in found.caches]), wish)
+    cpus = picking.take(cores.joined([cache.offer.cores for cache in found.caches]), wish)
     return Result(cpus, found.sets, found.weighed)
 
 

@@ -157,6 +157,7 @@ class _Search:
 
     def __init__(self, forced: Sequence[Cache], others: Sequence[Cache], extra: int, count: int) -> None:
         self._others = others
+        self._rooms = [cache.room for cache in others]
         self._extra = extra
         self._count = count
         self._base = _together(forced)
@@ -204,14 +205,15 @@ class _Search:
 
     def _loss(self, place: int, skipped: int) -> int:
         """What skipping this cache costs of the room to spare, as a shift."""
-        return (self._others[place].room - self._others[self._extra + skipped].room) * self._span
+        return (self._rooms[place] - self._rooms[self._extra + skipped]) * self._span
 
     def _step(self, cache: Cache) -> int:
         """What a cache adds to a sum: its numbers in a mixed radix."""
-        numbers = _together([cache])
+        offer = cache.offer
         step = 0
         for kind, limit in self._limits.items():
-            step = step * (limit + 1) + numbers.get(kind, 0)
+            number = offer.sizes.get(kind, 0) if isinstance(kind, int) else kind == offer.odd
+            step = step * (limit + 1) + number
         return step
 
     def _goals(self, sums: int) -> int:

@@ -120,7 +120,8 @@ def _invitation(its_node: node.SimulatedNode) -> list[screen.Line]:
         f"echo 0-15 > {shlex.quote(its_node.link('web/nginx'))}/cpuset.cpus",
         f"echo 0 > {shlex.quote(its_node.link('upf/dataplane'))}/cpuset.cpus",
         f"{program} status --api-socket {shlex.quote(paths.api_socket)}",
-        f"{program} plan --api-socket {shlex.quote(paths.api_socket)}",
+        f"{program} explain upf/dataplane --api-socket {shlex.quote(paths.api_socket)}",
+        f"{program} whatif --cores-ids 1,9 --cpus 2 --api-socket {shlex.quote(paths.api_socket)}",
         f"{program} topology --host-root {shlex.quote(paths.host_root)}",
     ]
     lines: list[screen.Line] = [(), (screen.Span("    The node is yours until Ctrl-C.", "strong"),)]

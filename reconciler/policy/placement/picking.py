@@ -99,14 +99,10 @@ def _smallest(shelves: Sequence[tuple[int, Sequence[int]]], total: int) -> int:
 def _with_piece(alike: Sequence[int], unions: Sequence[int], piece: int) -> list[int]:
     """For each n: the smallest union of n cores and the lowest `piece` CPUs of one more, cores in order.
 
-    The piece is from a later core, beside the n lowest, or from one of the n + 1 lowest.
+    The piece is of a later core than the n lowest: the highest CPU of a core decides, and a piece is without.
     """
-    parts = [_first(core, piece) for core in alike]
-    later = list(itertools.accumulate(reversed(parts), min))[::-1]
-    spared = itertools.accumulate((core ^ part for core, part in zip(alike, parts, strict=True)), max)
-    return [
-        min(unions[number] + later[number], unions[number + 1] - saved) for number, saved in enumerate(spared)
-    ]
+    later = itertools.accumulate((_first(core, piece) for core in reversed(alike)), min)
+    return [union + part for union, part in zip(unions, reversed([*later]), strict=False)]
 
 
 def _first(cpus: int, count: int) -> int:

@@ -41,17 +41,22 @@ class Guard:
         self, event: events.Event, now: state.State, config: schema.Config, *, adopting: bool
     ) -> handler.Adjustment | None:
         """The safe answer: an exclusive container is refused, unless `onGuard` is `admit`; a shared one gets
-        the last known pool, one that is updated its present place. Raises Refused."""
+        the last known pool, one that is updated its present place, one that is left alone nothing. Raises
+        Refused."""
         match event:
             case events.ContainerUpdating(container=container):
                 if container.id not in self._working:
                     placement = desired.desired(now, (container.id,)).get(container.id)
                     return None if placement is None else answers.adjustment(placement)
             case events.ContainerCreating(pod=pod, container=container):
-                if self._may_run_on_the_pool(pod, container, config):
+                kind = intent.decide(pod, container, config).kind
+                if kind is intent.Kind.UNMANAGED:
+                    return handler.Adjustment()
+                if kind is intent.Kind.SHARED or config.on_guard == "admit":
                     return handler.Adjustment(cpus=str(now.pool))
             case events.ContainerStarting(pod=pod, container=container):
-                if self._may_run_on_the_pool(pod, container, config):
+                kind = intent.decide(pod, container, config).kind
+                if kind in (intent.Kind.SHARED, intent.Kind.UNMANAGED) or config.on_guard == "admit":
                     return handler.Adjustment()
             case _:
                 return None
@@ -59,8 +64,3 @@ class Guard:
             # Its hook still waits, and must not place what the runtime has given up by then.
             self._given_up.add(container.id)
         raise errors.Refused(TOO_LATE)
-
-    @staticmethod
-    def _may_run_on_the_pool(pod: events.Pod, container: events.Container, config: schema.Config) -> bool:
-        kind = intent.decide(pod, container, config).kind
-        return config.on_guard == "admit" or kind in (intent.Kind.SHARED, intent.Kind.UNMANAGED)

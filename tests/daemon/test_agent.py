@@ -281,6 +281,14 @@ async def test_the_guard_answers_an_update_with_the_containers_own_cpus(tmp_path
         assert made.agent.guard(updating) == Adjustment(cpus="2-3")
 
 
+@pytest.mark.parametrize("kind", [events.ContainerCreating, events.ContainerStarting])
+async def test_the_guard_leaves_alone_who_is_left_alone(
+    tmp_path: pathlib.Path, kind: type[events.ContainerCreating | events.ContainerStarting]
+) -> None:
+    async with node.running(tmp_path, schema.convert({"unmanagedNamespaces": ["default"]})) as made:
+        assert made.agent.guard(kind(pod=DB, container=INTEGER)) == Adjustment()
+
+
 @pytest.mark.parametrize("what", ["update of an unknown container", "end of a pod"])
 async def test_the_guard_has_nothing_to_say_of_others(tmp_path: pathlib.Path, what: str) -> None:
     async with node.running(tmp_path) as made:

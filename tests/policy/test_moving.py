@@ -131,7 +131,7 @@ def _exhaustive(demands: list[matching.Demand], room: int) -> bool:
     if not demands:
         return True
     first, *rest = demands
-    free = [1 << cpu for cpu in range(6) if room & first.allowed & 1 << cpu]
+    free = [1 << cpu for cpu in range(8) if room & first.allowed & 1 << cpu]
     return any(_exhaustive(rest, room & ~sum(chosen)) for chosen in itertools.combinations(free, first.size))
 
 
@@ -174,7 +174,7 @@ def test_room_is_made_where_there_is_some_and_nothing_is_on_what_is_wanted_or_fo
     demands = [
         matching.Demand(len(claim.cpus), 255 & ~wanted & ~claim.forbidden.bits) for claim in before.values()
     ]
-    fits = _exhaustive8(demands, 255 & ~wanted)
+    fits = _exhaustive(demands, 255 & ~wanted)
     total = sum(len(claim.cpus) for claim in before.values()) + (len(listed) if exclusive else 0)
     in_the_way = any(not claim.cpus.isdisjoint(listed) for claim in before.values())
     possible = (fits or not in_the_way) and total < 8
@@ -193,11 +193,3 @@ def test_room_is_made_where_there_is_some_and_nothing_is_on_what_is_wanted_or_fo
     assert {move.key for move in moving.moves(now.ledger, after.ledger)} == {
         key for key in before if after.ledger.claims[key].cpus != before[key].cpus
     }
-
-
-def _exhaustive8(demands: list[matching.Demand], room: int) -> bool:
-    if not demands:
-        return True
-    first, *rest = demands
-    free = [1 << cpu for cpu in range(8) if room & first.allowed & 1 << cpu]
-    return any(_exhaustive8(rest, room & ~sum(chosen)) for chosen in itertools.combinations(free, first.size))

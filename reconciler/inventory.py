@@ -126,10 +126,11 @@ def _without_container(inventory: Inventory, id_: events.ContainerId) -> Invento
     if container is None:
         return inventory
     left = inventory.members[container.sandbox] - {id_}
+    members = inventory.members
     return dataclasses.replace(
         inventory,
         containers=inventory.containers.remove(id_),
-        members=inventory.members.insert(container.sandbox, left),
+        members=members.insert(container.sandbox, left) if left else members.remove(container.sandbox),
     )
 
 

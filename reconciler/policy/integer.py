@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reconciler import errors, events, intent
+from reconciler.cpu import topology as topologies
 from reconciler.cpu.idset import CpuSet
 from reconciler.policy import bounds, placement, state
 
@@ -44,13 +45,18 @@ def take_as_is(
 ) -> state.Ledger | None:
     """The ledger in which an integer container keeps the CPUs it runs on, or None where it may not.
 
-    It may where nothing is held for it, and they are as many as it is entitled to and free to it.
+    It may where nothing of that size is held for it, and they are as many as it is entitled to, and free to
+    it or lent to it.
     """
-    if state.claim_key(pod, container, what) in now.ledger.claims:
+    key = state.claim_key(pod, container, what)
+    held = now.ledger.claims.get(key)
+    if held is not None and len(held.cpus) == what.count:
         return None
-    if len(cpus) != what.count or not cpus <= free(now, what.forbidden):
+    without = state.State(terms=now.terms, inventory=now.inventory, ledger=now.ledger.without_claim(key))
+    lent = _lendable(without, pod) & usable(now, what.forbidden)
+    if len(cpus) != what.count or not cpus <= free(without, what.forbidden) | lent:
         return None
-    ledger = now.ledger.with_claim(claim(pod, container, what, cpus))
+    ledger = _give_back(without.ledger, pod, cpus).with_claim(claim(pod, container, what, cpus))
     return None if bounds.broken(now, ledger, pod) else ledger
 
 
@@ -99,15 +105,26 @@ def _lent_first(now: state.State, lent: CpuSet, unheld: CpuSet, count: int) -> C
 
 
 def _resized(now: state.State, pod: events.Pod, what: intent.Intent, held: CpuSet) -> Iterator[CpuSet]:
+    """CPUs of a claim that are offline stay in it where it grows: they may return."""
     machine, count = now.terms.topology, what.count
     if len(held) > count:
-        yield placement.shrink(machine, held, count)
+        yield _shrunk(machine, held, count)
         return
+    online = held & machine.online
+    offline = held - online
     unheld = free(now, what.forbidden) - held
-    yield from _existing(placement.grow(machine, held, unheld, count))
     lent = _lendable(now, pod) & usable(now, what.forbidden)
-    if lent:
-        yield from _existing(placement.grow(machine, held, unheld | lent, count))
+    for more in (unheld, unheld | lent) if lent else (unheld,):
+        for cpus in _existing(placement.grow(machine, online, more, count - len(offline))):
+            yield cpus | offline
+
+
+def _shrunk(machine: topologies.Topology, held: CpuSet, count: int) -> CpuSet:
+    """What is left of a claim: those of its CPUs that are offline are given back first."""
+    online = held & machine.online
+    if len(online) >= count:
+        return placement.shrink(machine, online, count)
+    return online | CpuSet(sorted(held - online)[: count - len(online)])
 
 
 def _existing(cpus: CpuSet | None) -> tuple[CpuSet, ...]:
@@ -115,11 +132,14 @@ def _existing(cpus: CpuSet | None) -> tuple[CpuSet, ...]:
 
 
 def _lendable(now: state.State, pod: events.Pod) -> CpuSet:
-    """CPUs of this pod's integer containers that have all exited, such as finished init containers."""
+    """CPUs of this pod's integer containers that have all exited, such as finished init containers.
+
+    After a restart the runtime does not list these any more: no attempt counts like exited ones.
+    """
     lendable = CpuSet()
     for held in _claims_of(now.ledger, pod):
-        attempts = list(now.inventory.attempts(pod.sandbox, held.key.name))
-        if attempts and all(attempt.phase is events.Phase.STOPPED for attempt in attempts):
+        attempts = now.inventory.attempts(pod.sandbox, held.key.name)
+        if all(attempt.phase is events.Phase.STOPPED for attempt in attempts):
             lendable |= held.cpus
     return lendable
 

@@ -1,4 +1,4 @@
-"""A resize in place, and taking back a decision that could not be carried out. Pure. PRD 2.12 and 4.8."""
+"""A resize in place: claims grow and shrink, and change their class. Pure. PRD 2.12."""
 
 from __future__ import annotations
 
@@ -63,29 +63,3 @@ def _lowered(
     if exclusive:
         return ledger
     return ledger.with_claim(dataclasses.replace(ledger.claims[key], kind=what.kind))
-
-
-def revert(now: state.State, before: state.State, after: state.State, id_: events.ContainerId) -> state.State:
-    """The state in which the step from `before` to `after`, about one container, was not made.
-
-    Whatever has come since and has changed the same things again stays as it is now. Linear in the claims.
-    """
-    ledger = now.ledger
-    for key in {*before.ledger.claims, *after.ledger.claims}:
-        was, became = before.ledger.claims.get(key), after.ledger.claims.get(key)
-        if was != became and ledger.claims.get(key) == became:
-            ledger = ledger.without_claim(key) if was is None else ledger.with_claim(was)
-    container = now.inventory.containers.get(id_)
-    old = before.inventory.containers.get(id_)
-    if container is None:
-        return dataclasses.replace(now, ledger=ledger)
-    pod = now.pod_of(container)
-    event: events.Event
-    if old is None:
-        event = events.ContainerRemoved(pod=pod, container=container)
-        ledger = ledger.without_container(id_)
-    else:
-        event = events.ContainerUpdating(pod=pod, container=container, limits=old.limits)
-        ledger = ledger.with_intent(id_, before.ledger.intents[id_])
-        ledger = ledger.with_unsatisfied(id_, before.ledger.unsatisfied.get(id_, ""))
-    return dataclasses.replace(now, inventory=inventory.reduce(now.inventory, event), ledger=ledger)

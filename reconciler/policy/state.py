@@ -150,6 +150,17 @@ class Ledger:
         former = self.former.insert(FormerKey(claim.pod, key.name), claim.cpus)
         return dataclasses.replace(self.without_claim(key), former=former)
 
+    def with_former(self, before: HashTrieMap[FormerKey, CpuSet]) -> Ledger:
+        """The ledger that remembers again what it remembered `before`, as far as nobody has had it since."""
+        held = self.exclusive | self.pinned
+        for cpus in self.former.values():
+            held |= cpus
+        former = self.former
+        for key, cpus in before.items():
+            if key not in former and cpus.isdisjoint(held):
+                former = former.insert(key, cpus)
+        return self if former is self.former else dataclasses.replace(self, former=former)
+
     def _former_without(self, cpus: CpuSet) -> HashTrieMap[FormerKey, CpuSet]:
         former = self.former
         for key, its in self.former.items():

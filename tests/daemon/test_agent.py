@@ -218,6 +218,20 @@ async def test_who_is_unsatisfied_gets_its_cpus_when_they_are_free(tmp_path: pat
     assert "CPU 4-5 by annotated-exclusive default/first" in told["reason"]
 
 
+async def test_who_is_unsatisfied_gets_the_cpus_of_a_container_of_its_pod_that_exits(
+    tmp_path: pathlib.Path,
+) -> None:
+    init, side = pods.container(DB, "init", whole=7), pods.container(DB, "side", whole=2)
+    async with node.running(tmp_path, ready=False) as made:
+        made.make(init, "1-7")
+        made.make(side, EVERYTHING)
+        await made.synchronize((DB, init), (DB, side))
+        assert made.cpus(side) == "0"
+        made.agent.stopped(events.ContainerStopped(pod=DB, container=init))
+        await made.quiet()
+        assert made.cpus(side) == "2-3"
+
+
 async def test_a_pause_container_follows_the_pool(tmp_path: pathlib.Path) -> None:
     its_pod = pods.pod("paused", pause=True)
     assert its_pod.cgroup is not None

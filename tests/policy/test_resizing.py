@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from reconciler import errors, events, intent
@@ -11,7 +13,7 @@ from tests.pipeline import samples
 from tests.pipeline.samples import cpus
 from tests.policy.test_moving import annotated, held, integer
 
-# covers: PRD-2.12, PRD-4.8, PRD-5.5
+# covers: PRD-2.12, PRD-5.5
 
 EIGHT = machine.Shape(sockets=1, cores=4, adjacent=True)
 PODS = {name: integer(name, 2) for name in ("db", "web")}
@@ -87,19 +89,13 @@ def test_a_resize_that_cannot_be_is_refused_and_changes_nothing(count: int) -> N
     assert held(before) == {"db": "2-3"}
 
 
-def test_a_step_that_could_not_be_carried_out_is_taken_back_and_what_came_since_stays() -> None:
-    before = node(PODS["db"])
-    after = resized(before, PODS["db"], samples.whole(4))
-    since, _, _ = lifecycle.admit(after, PODS["web"])
-    back = resizing.revert(since, before, after, PODS["db"].container.id)
-    assert held(back) == {"db": "2-3", "web": held(since)["web"]}
-    assert back.ledger.intents[PODS["db"].container.id] == before.ledger.intents[PODS["db"].container.id]
-    assert back.inventory.containers[PODS["db"].container.id].limits == samples.whole(2)
-
-
-def test_a_creation_that_moved_others_is_taken_back_whole() -> None:
-    before = node(PODS["db"])
-    event = annotated("2-3", 2)
-    after, _, _ = lifecycle.admit(before, event)
-    assert resizing.revert(after, before, after, event.container.id).ledger == before.ledger
-    assert event.container.id not in resizing.revert(after, before, after, event.container.id).ledger.intents
+@pytest.mark.parametrize(("count", "has"), [(1, "2"), (2, "4-5"), (3, "2,4-5"), (5, "2-6"), (6, "0-5")])
+def test_a_short_claim_keeps_its_offline_cpus_in_growing_and_gives_them_back_first_in_shrinking(
+    count: int, has: str
+) -> None:
+    its = integer("db", 4)
+    before = node(its)
+    assert held(before) == {"db": "2-5"}
+    terms = state.terms(samples.topology(EIGHT, online="0-2,4-6"), before.terms.config)
+    now = resized(dataclasses.replace(before, terms=terms), its, samples.whole(count))
+    assert held(now) == {"db": has}

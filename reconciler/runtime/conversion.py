@@ -46,7 +46,7 @@ def pod(message: nri_pb2.PodSandbox, complain: Complain, sandbox: str = "") -> e
         name=message.name,
         annotations={key: annotations[key] for key in annotations if key.startswith(ANNOTATIONS)},
         qos=qos,
-        cgroup=_cgroup(linux.cgroups_path, message.runtime_handler, complain),
+        cgroup=cgroup(linux.cgroups_path, message.runtime_handler, complain),
     )
 
 
@@ -61,7 +61,7 @@ def container(
         id=events.ContainerId(message.id),
         sandbox=events.SandboxId(message.pod_sandbox_id or sandbox),
         name=message.name,
-        cgroup=_cgroup(linux.cgroups_path, handler, complain),
+        cgroup=cgroup(linux.cgroups_path, handler, complain),
         limits=limits(cpu),
         phase=phase,
         cpus=cpu.cpus,
@@ -110,7 +110,8 @@ def synchronized(
     )
 
 
-def _cgroup(path: str, handler: str, complain: Complain) -> str | None:
+def cgroup(path: str, handler: str, complain: Complain) -> str | None:
+    """The directory of a cgroup that the runtime calls `path`, or None where there is none on this host."""
     if not path or handler.startswith(_ELSEWHERE):
         return None
     try:

@@ -30,6 +30,14 @@ _PASSING = frozenset(
         const.Status.CANCELLED,
     }
 )
+_BROKEN = (
+    OSError,
+    exceptions.StreamTerminatedError,
+    exceptions.ProtocolError,
+    asyncio.IncompleteReadError,
+    message.DecodeError,
+)
+"""What a connection that breaks in the middle, or a peer that speaks something else, ends a call with."""
 
 Request = TypeVar("Request", bound=message.Message)
 Answer = TypeVar("Answer", bound=message.Message)
@@ -73,6 +81,11 @@ class Client:
     async def list_containers(self) -> cri.ListContainersResponse:
         """All containers, exited ones included; neither resources nor pids are in it."""
         return await self._read("ListContainers", cri.ListContainersRequest(), cri.ListContainersResponse)
+
+    async def sandbox_status(self, sandbox: str, *, verbose: bool = False) -> cri.PodSandboxStatusResponse:
+        """One sandbox; verbose adds `info["info"]`, JSON text: `pid`, `runtimeSpec`, maybe `config`."""
+        request = cri.PodSandboxStatusRequest(pod_sandbox_id=sandbox, verbose=verbose)
+        return await self._read("PodSandboxStatus", request, cri.PodSandboxStatusResponse)
 
     async def container_status(self, container: str, *, verbose: bool = False) -> cri.ContainerStatusResponse:
         """One container; verbose adds `info["info"]`, a JSON text with `pid` and `runtimeSpec`."""
@@ -142,7 +155,7 @@ class Client:
             raise _typed(call, error) from error
         except TimeoutError as error:
             raise errors.Retryable(f"{call}: no answer from {self._socket} in {seconds:g} s") from error
-        except (OSError, exceptions.StreamTerminatedError, asyncio.IncompleteReadError) as error:
+        except _BROKEN as error:
             raise errors.Retryable(f"{call}: {self._socket}: {error}") from error
 
 

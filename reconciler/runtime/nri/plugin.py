@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 
 from reconciler import errors
+from reconciler.runtime import backoff as backoffs
 from reconciler.runtime.nri import connection, dial, handler, session
 
 _FIRST_PAUSE = 2.0
@@ -15,7 +16,7 @@ _STEADY = 60.0
 """Seconds for which a connection must have lasted to start again with short pauses."""
 
 
-class Backoff:
+class Backoff(backoffs.Backoff):
     """Pauses between attempts: 1 to 2 s, then twice as long each time, up to 60 s; drawn at random from the
     upper half.
 
@@ -25,17 +26,7 @@ class Backoff:
 
     def __init__(self, draw: Callable[[], float] = random.random) -> None:
         """`draw` gives a number from 0 to 1."""
-        self._draw = draw
-        self._next = _FIRST_PAUSE
-
-    def pause(self) -> float:
-        """Seconds to wait before the next attempt."""
-        longest, self._next = self._next, min(self._next * 2, _LONGEST_PAUSE)
-        return longest / 2 * (1 + self._draw())
-
-    def reset(self) -> None:
-        """Begin with short pauses again."""
-        self._next = _FIRST_PAUSE
+        super().__init__(_FIRST_PAUSE, _LONGEST_PAUSE, draw)
 
 
 class Plugin:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from reconciler import errors, events, intent
 from reconciler.config import schema
 from reconciler.cpu import topology as topologies
 from reconciler.daemon import adoption, answers, guard, passes, telling, transaction, watching
-from reconciler.policy import checkpoint, desired, lifecycle, resizing, reverting
-from reconciler.policy import state as states
+from reconciler.policy import desired, lifecycle, resizing, reverting, state
 from reconciler.runtime.nri import handler
 
 _UNADJUSTED = handler.Adjustment()
+_Answer = handler.Adjustment | asyncio.Future[handler.Adjustment]
+_Asked = TypeVar("_Asked", events.ContainerCreating, events.ContainerUpdating)
 _ANNOTATED = (intent.Kind.ANNOTATED_EXCLUSIVE, intent.Kind.ANNOTATED_SHARED)
 
 
@@ -27,7 +29,7 @@ class Agent:
 
     def __init__(
         self,
-        terms: states.Terms,
+        terms: state.Terms,
         config: schema.Config,
         watching_: watching.Watching,
         tell: telling.Teller,
@@ -35,9 +37,7 @@ class Agent:
         dry: bool = False,
     ) -> None:
         """With `dry`, every container is let through as it is."""
-        self._state = states.State(terms=terms)
-        self.on_change: Callable[[], object] = lambda: None
-        """Is called when the state is another one."""
+        self.state = state.State(terms=terms)
         self.mode = "none"
         self.reason = "no runtime has connected yet"
         self._config = config
@@ -53,31 +53,8 @@ class Agent:
     def attach(self, its_passes: passes.Passes) -> None:
         """Make passes with these; once, before the first event."""
         self._passes = its_passes
-        self._adoption = adoption.Adoption(
-            its_passes, self._guard, lambda: self.state, self._become, self._tell
-        )
+        self._adoption = adoption.Adoption(its_passes, lambda: self.state, self._become, self._tell)
         self._transactions = transaction.Transactions(its_passes, self._guard, self._take_back, self._tell)
-
-    def resume(self, saved: checkpoint.Saved) -> None:
-        """Go on with what is remembered of the time before the start; once, before the first event."""
-        self.state = dataclasses.replace(self.state, ledger=saved.ledger)
-        self._adoption.remember(saved)
-
-    @property
-    def state(self) -> states.State:
-        """What everything that is decided is decided by."""
-        return self._state
-
-    @state.setter
-    def state(self, after: states.State) -> None:
-        self._state = after
-        self.on_change()
-
-    @property
-    def settled(self) -> states.State | None:
-        """The state; None while it is not whole, or may be taken back."""
-        whole = self._adoption.done and not self._adoption.under_way
-        return self._state if whole and not self._guard.busy else None
 
     @property
     def busy(self) -> bool:
@@ -93,7 +70,7 @@ class Agent:
     def renew(self, topology: topologies.Topology, config: schema.Config) -> None:
         """Go on under another topology or configuration; what runs is never refused, only followed up."""
         self._config = config
-        terms = states.terms(topology, config)
+        terms = state.terms(topology, config)
         if terms != self.state.terms:
             self._become(lifecycle.retry(dataclasses.replace(self.state, terms=terms)))
             self._passes.everything()
@@ -117,14 +94,26 @@ class Agent:
             if id_ not in self.state.inventory.containers:
                 self._forget(id_, container.cgroup)
         for container in self.state.inventory.containers.values():
-            self._watching.follow(container)
+            self._watch(container)
         self._adoption.begin()
 
-    def create(self, event: events.ContainerCreating) -> answers.Answer:
+    def create(self, event: events.ContainerCreating) -> _Answer:
         """As `Handler.create`: decides on the spot, or right after an adoption that is under way."""
-        return self._create(event) if self._dry else self._adoption.then(self._create, event)
+        return self._after_adoption(self._create, event)
 
-    def _create(self, event: events.ContainerCreating) -> answers.Answer:
+    def _after_adoption(self, decide: Callable[[_Asked], _Answer], event: _Asked) -> _Answer:
+        if not self._adoption.under_way or self._dry:
+            return decide(event)
+        return asyncio.ensure_future(self._decide_later(decide, event))
+
+    async def _decide_later(self, decide: Callable[[_Asked], _Answer], event: _Asked) -> handler.Adjustment:
+        await self._adoption.wait()
+        if self._guard.has_given_up(event.container.id):
+            return _UNADJUSTED
+        answer = decide(event)
+        return await answer if isinstance(answer, asyncio.Future) else answer
+
+    def _create(self, event: events.ContainerCreating) -> _Answer:
         loop = asyncio.get_running_loop()
         before = self.state
         try:
@@ -160,8 +149,8 @@ class Agent:
 
     def _admitted(
         self,
-        before: states.State,
-        after: states.State,
+        before: state.State,
+        after: state.State,
         event: events.ContainerCreating,
         placement: desired.Placement,
         what: intent.Intent,
@@ -181,19 +170,19 @@ class Agent:
         if self._guard.has_given_up(id_):
             return
         self._absorb(event)
-        self._watching.follow(self.state.inventory.containers[id_])
+        self._watch(self.state.inventory.containers[id_])
         verdict = await self._passes.gate(id_)
         if verdict and not self._dry:
             self._tell.held_up(self.state, id_, verdict)
             raise errors.Refused(verdict)
 
-    def update(self, event: events.ContainerUpdating) -> answers.Answer:
+    def update(self, event: events.ContainerUpdating) -> _Answer:
         """As `Handler.update`: always the container's own cpuset, or the runtime would write a stale one.
 
         Which one that is shows only when what runs was looked at, so it waits for an adoption."""
-        return self._update(event) if self._dry else self._adoption.then(self._update, event)
+        return self._after_adoption(self._update, event)
 
-    def _update(self, event: events.ContainerUpdating) -> answers.Answer:
+    def _update(self, event: events.ContainerUpdating) -> _Answer:
         id_ = event.container.id
         if self._dry or id_ not in self.state.ledger.intents or not resizing.is_resize(event):
             self._absorb(event)
@@ -224,7 +213,7 @@ class Agent:
         return self._present(step.id_)
 
     def _present(self, id_: events.ContainerId) -> handler.Adjustment:
-        placement = None if self._dry else desired.desired(self.state, (id_,)).get(id_)
+        placement = None if self._dry else self._placement(id_)
         return _UNADJUSTED if placement is None else answers.adjustment(placement)
 
     def stopped(self, event: events.ContainerStopped) -> None:
@@ -242,7 +231,7 @@ class Agent:
         self._absorb(event)
         pause = self.state.inventory.containers.get(events.ContainerId(event.pod.sandbox))
         if pause is not None:
-            self._watching.follow(pause)
+            self._watch(pause)
             self._passes.some((pause.id,), hook=True)
 
     def pod_stopped(self, event: events.PodStopped) -> None:
@@ -262,15 +251,12 @@ class Agent:
     def _absorb(self, event: events.Event) -> None:
         before = self.state
         after = lifecycle.absorb(before, event)
-        if after.ledger.unsatisfied and (
-            after.ledger.claims is not before.ledger.claims
-            # Its pod's others may have its CPUs, and it needs none itself.
-            or isinstance(event, events.ContainerStopped)
-        ):
+        stopped = isinstance(event, events.ContainerStopped)  # others of its pod may have its CPUs
+        if after.ledger.unsatisfied and (stopped or after.ledger.claims is not before.ledger.claims):
             after = lifecycle.retry(after)
         self._become(after)
 
-    def _become(self, after: states.State) -> None:
+    def _become(self, after: state.State) -> None:
         before, self.state = self.state, after
         if before.ledger.exclusive != after.ledger.exclusive and self._adoption.done:
             self._passes.everything(hook=True)
@@ -284,6 +270,13 @@ class Agent:
         self._absorb(event)
         for container in members:
             self._forget(container.id, container.cgroup)
+
+    def _placement(self, id_: events.ContainerId) -> desired.Placement | None:
+        return desired.desired(self.state, (id_,)).get(id_)
+
+    def _watch(self, container: events.Container) -> None:
+        if container.cgroup is not None and container.phase is not events.Phase.STOPPED:
+            self._watching.watch(container.id, container.cgroup)
 
     def _forget(self, id_: events.ContainerId, cgroup: str | None) -> None:
         if cgroup is not None:

@@ -66,7 +66,7 @@ def _run(options: argparse.Namespace, passed_on: list[str], cache: pathlib.Path)
     print(f"payload for Python {made.python}, at {time.monotonic() - began:.0f} s", flush=True)
     outcomes = _boot(made, disk, folder, options.machines)
     for number, outcome in enumerate(outcomes, 1):
-        _close(number, outcome)
+        _close(number, outcome, folder / str(number) / "results")
         if outcome.code not in (0, NO_TESTS):
             for line in failures.told(folder / str(number) / "results" / "junit.xml"):
                 print(f"  {line}")
@@ -110,12 +110,15 @@ def combined(codes: list[int | None]) -> int:
     return next((code for code in told if code not in (0, NO_TESTS)), 0)
 
 
-def _close(number: int, outcome: boot.Outcome) -> None:
+def _close(number: int, outcome: boot.Outcome, results: pathlib.Path) -> None:
     """The lines that a reader looks for at the end."""
+    retries = results / "retries.txt"
+    slow = len(retries.read_text().splitlines()) if retries.exists() else 0
     ending = "no results came back" if outcome.code is None else f"pytest exited with {outcome.code}"
     print(
         f"machine {number}: {ending}; failed boots before: {outcome.failed_boots}; "
-        f"boot {outcome.boot_seconds:.0f} s, tests {outcome.test_seconds:.0f} s"
+        f"boot {outcome.boot_seconds:.0f} s, tests {outcome.test_seconds:.0f} s; "
+        f"requests that were too slow and made again: {slow}"
     )
 
 

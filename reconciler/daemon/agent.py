@@ -78,14 +78,14 @@ class Agent:
     def connected(self, peer: handler.Peer) -> None:
         """As `Handler.connected`: what is known may be out of date until the list comes."""
         self._awaits_list = True
-        self._set_mode("nri", f"{peer.runtime} {peer.version}, NRI {peer.level}")
+        self.set_mode("nri", f"{peer.runtime} {peer.version}, NRI {peer.level}")
 
     def disconnected(self, reason: str) -> None:
         """As `Handler.disconnected`: claims and passes go on with what is known."""
         self._awaits_list = False
-        self._set_mode("none", reason)
+        self.set_mode("none", reason)
 
-    def synchronized(self, event: events.Synchronized, peer: handler.Peer) -> None:  # noqa: ARG002
+    def synchronized(self, event: events.Synchronized, peer: handler.Peer | None = None) -> None:  # noqa: ARG002
         """As `Handler.synchronized`: takes the runtime's list, then adopts what is new in it."""
         self._awaits_list = False
         before = self.state
@@ -178,7 +178,6 @@ class Agent:
 
     def update(self, event: events.ContainerUpdating) -> _Answer:
         """As `Handler.update`: always the container's own cpuset, or the runtime would write a stale one.
-
         Which one that is shows only when what runs was looked at, so it waits for an adoption."""
         return self._after_adoption(self._update, event)
 
@@ -216,31 +215,40 @@ class Agent:
         placement = None if self._dry else self._placement(id_)
         return _UNADJUSTED if placement is None else answers.adjustment(placement)
 
-    def stopped(self, event: events.ContainerStopped) -> None:
-        """As `Handler.stopped`: the claim stays until the record or the pod is gone."""
+    async def appeared(self, event: events.ContainerCreating | events.ContainerStarting) -> None:
+        """A container is there, and nobody asked: it gets what can be had, and is never refused."""
+        await self._adoption.wait()
+        is_new = event.container.id not in self.state.ledger.intents
+        self._found(event, event.container.id)
+        if is_new:
+            self._tell.appeared(self.state, event.container.id)
+
+    def stopped(self, event: events.ContainerStopped | events.ContainerRemoved) -> None:
+        """As `Handler.stopped` and `removed`: the claim stays until the record or the pod is gone."""
         self._absorb(event)
         self._forget(event.container.id, event.container.cgroup)
 
-    def removed(self, event: events.ContainerRemoved) -> None:
-        """As `Handler.removed`."""
-        self._absorb(event)
-        self._forget(event.container.id, event.container.cgroup)
+    removed = stopped
 
     def pod_started(self, event: events.PodStarted) -> None:
         """As `Handler.pod_started`: its pause container is confined like any shared one."""
+        self._found(event, events.ContainerId(event.pod.sandbox))
+
+    def pod_stopped(self, event: events.PodStopped | events.PodRemoved) -> None:
+        """As `Handler.pod_stopped` and `pod_removed`: the pod's claims end."""
+        inventory = self.state.inventory
+        members = [inventory.containers[id_] for id_ in inventory.members.get(event.sandbox, ())]
         self._absorb(event)
-        pause = self.state.inventory.containers.get(events.ContainerId(event.pod.sandbox))
-        if pause is not None:
-            self._watch(pause)
-            self._passes.some((pause.id,), hook=True)
+        for container in members:
+            self._forget(container.id, container.cgroup)
 
-    def pod_stopped(self, event: events.PodStopped) -> None:
-        """As `Handler.pod_stopped`: the pod's claims end."""
-        self._end_pod(event)
+    pod_removed = pod_stopped
 
-    def pod_removed(self, event: events.PodRemoved) -> None:
-        """As `Handler.pod_removed`."""
-        self._end_pod(event)
+    def _found(self, event: events.Event, id_: events.ContainerId) -> None:
+        self._absorb(event)
+        if (container := self.state.inventory.containers.get(id_)) is not None:
+            self._watch(container)
+            self._passes.some((id_,), hook=True)
 
     def guard(self, event: events.Event) -> handler.Adjustment | None:
         """As `Handler.guard`."""
@@ -264,13 +272,6 @@ class Agent:
     def _take_back(self, step: transaction.Transaction) -> None:
         self._become(reverting.revert(self.state, step.before, step.after, step.id_))
 
-    def _end_pod(self, event: events.PodStopped | events.PodRemoved) -> None:
-        inventory = self.state.inventory
-        members = [inventory.containers[id_] for id_ in inventory.members.get(event.sandbox, ())]
-        self._absorb(event)
-        for container in members:
-            self._forget(container.id, container.cgroup)
-
     def _placement(self, id_: events.ContainerId) -> desired.Placement | None:
         return desired.desired(self.state, (id_,)).get(id_)
 
@@ -283,7 +284,8 @@ class Agent:
             self._watching.unwatch(id_, cgroup)
         self._passes.forget(id_, cgroup)
 
-    def _set_mode(self, mode: str, reason: str) -> None:
+    def set_mode(self, mode: str, reason: str) -> None:
+        """The door to the runtime is `nri`, `cri` or `none` now, for this reason."""
         if (mode, reason) != (self.mode, self.reason):
             self.mode, self.reason = mode, reason
             self._tell.mode(mode, reason)

@@ -17,6 +17,7 @@ from reconciler.cpu.idset import CpuSet
 from reconciler.daemon import (
     agent,
     api,
+    doors,
     logs,
     options,
     passes,
@@ -28,7 +29,7 @@ from reconciler.daemon import (
 )
 from reconciler.host import cgroupfs, inotify, processes
 from reconciler.policy import state
-from reconciler.runtime.nri import dial, instance, plugin
+from reconciler.runtime.nri import instance
 
 _SWITCH_INTERVAL = 0.0005
 """Seconds after which the worker must let a waiting hook run (Python's default is ten times that)."""
@@ -39,8 +40,8 @@ async def run(chosen: options.Options, tree: cgroupfs.Cgroupfs, log: logs.Log) -
 
     Raises Usage for options, configuration and files that cannot be used, Unsuitable for the host.
     """
-    if chosen.source in ("cri", "cgroup"):
-        raise errors.Usage(f"--source {chosen.source}: only nri is served by this version")
+    if chosen.source == "cgroup":
+        raise doors.no_door(chosen.source)
     _prepare()
     _make_state_dir(chosen.state_dir)
     tell = telling.Teller(log)
@@ -52,22 +53,17 @@ async def run(chosen: options.Options, tree: cgroupfs.Cgroupfs, log: logs.Log) -
         alone = instance.alone(chosen.lock, on_wait=lambda text: log.warning("instance.waits", reason=text))
         if not await _either(stack.enter_async_context(alone), waiting):
             return
-        its_agent, its_passes, book = _assemble(chosen, tree, tell, in_force, stack)
+        its_agent, its_passes, book, watched = _assemble(chosen, tree, tell, in_force, stack)
         answers = questions.answers(its_agent, its_passes, book)
         await stack.enter_async_context(api.serving(chosen.api_socket, answers))
         log.info("agent.started", online=str(in_force.topology.online), dry=chosen.dry)
-        nri = plugin.Plugin(
-            identity=dial.identity(in_force.config.nri.plugin_name, in_force.config.nri.plugin_index),
-            via=dial.UnixDial(chosen.nri_socket),
-            handler=its_agent,
-            report=tell.notice,
-        )
+        entrance = doors.parts(chosen, in_force.config.nri, its_agent, watched, tell)
         await _serve(
             waiting,
             its_passes.serve(),
             _periodic(its_passes, in_force),
             in_force.serve(its_agent.renew),
-            nri.run(),
+            *entrance,
         )
     log.info("agent.stopped")
 
@@ -78,7 +74,7 @@ def _assemble(
     tell: telling.Teller,
     in_force: renewal.Renewal,
     stack: contextlib.AsyncExitStack,
-) -> tuple[agent.Agent, passes.Passes, report.Book]:
+) -> tuple[agent.Agent, passes.Passes, report.Book, watching.Watching]:
     book = report.Book()
     watched = watching.Watching(_watcher(chosen.cgroup_root, tell), complain=tell.complain)
     its_agent = agent.Agent(
@@ -101,7 +97,7 @@ def _assemble(
     its_agent.attach(its_passes)
     watched.listen(loop, its_agent)
     stack.callback(watched.close, loop)
-    return its_agent, its_passes, book
+    return its_agent, its_passes, book, watched
 
 
 def _follow(chosen: options.Options, tell: telling.Teller) -> Callable[[CpuSet], None]:

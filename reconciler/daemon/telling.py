@@ -44,13 +44,32 @@ class Teller:
         what: intent.Intent,
     ) -> None:
         """A container was placed at its creation."""
+        self._placed(now, event.pod, event.container, placement, what)
+
+    def appeared(self, now: state.State, id_: events.ContainerId) -> None:
+        """A container of whose creation nobody asked was taken over."""
+        if reason := now.ledger.unsatisfied.get(id_):
+            self._log.warning("placement.unsatisfied", **status.owner(now, id_), reason=reason)
+        elif what := now.ledger.intents.get(id_):
+            container = now.inventory.containers[id_]
+            pod = now.pod_of(container)
+            self._placed(now, pod, container, desired.place(now, pod, container, what), what)
+
+    def _placed(
+        self,
+        now: state.State,
+        pod: events.Pod,
+        container: events.Container,
+        placement: desired.Placement,
+        what: intent.Intent,
+    ) -> None:
         self._log.info(
             "placement.admitted",
-            **status.names(event.pod, event.container),
+            **status.names(pod, container),
             **{"class": what.kind.value},
             cpus=str(placement.cpus),
             mems=None if placement.mems is None else str(placement.mems),
-            reason=explain.reason(now, event.container, what, placement),
+            reason=explain.reason(now, container, what, placement),
         )
 
     def refused(self, event: events.ContainerCreating, reason: str) -> None:

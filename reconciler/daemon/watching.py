@@ -35,6 +35,8 @@ class Watching:
         self._ids: dict[str, events.ContainerId] = {}
         self._quotas: Quotas = {}
         self._exhausted = False
+        self.on_limits: Callable[[Iterable[events.ContainerId]], object] = lambda _: None
+        """Is told of containers whose `cpu.max` was written."""
 
     def watch(self, id_: events.ContainerId, path: str) -> None:
         """Watch the container's cgroup; what is not there now is not watched."""
@@ -85,6 +87,8 @@ class Watching:
             listener.overflowed()
         ids = {self._ids[path] for path in changes.paths | changes.vanished if path in self._ids}
         ids |= {self._quotas[path] for path in changes.quotas if path in self._quotas}
+        if limited := [self._ids[path] for path in changes.quotas if path in self._ids]:
+            self.on_limits(limited)
         for path in changes.vanished:
             self._ids.pop(path, None)
         if ids:

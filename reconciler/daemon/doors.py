@@ -1,0 +1,183 @@
+"""The ladder of doors to the runtime: NRI where it works, CRI where it does not. On asyncio.
+
+Claims belong to pods and names, and ids are the runtime's own at either door, so a change of doors is one
+more full list to the agent. Only one door tells it anything at a time: polls begin when NRI is lost, and end
+with the `Synchronize` of the next connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+
+from reconciler import errors, events
+from reconciler.config import schema
+from reconciler.daemon import agent, births, options, polling, telling, watching
+from reconciler.host import births as watches
+from reconciler.runtime.nri import dial, handler, plugin
+
+LOST_SECONDS = 5.0
+"""Seconds without NRI after which polls begin: a restart of the runtime takes less."""
+
+_Part = Coroutine[object, object, None]
+MakePolling = Callable[[polling.Mode], polling.Polling]
+
+
+class Ladder:
+    """Implements `runtime.nri.handler.Handler` for the agent, and polls while there is no NRI.
+
+    What NRI asks goes straight to the agent; only the beginning and the end of a connection matter here.
+    """
+
+    def __init__(self, its_agent: agent.Agent, make: MakePolling, tell: telling.Teller) -> None:
+        """`make` gives what polls, for one time without NRI."""
+        self._agent = its_agent
+        self._make = make
+        self._tell = tell
+        self._why = "it has not synchronized yet"
+        self._was_connected = False
+        self._wanted = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._polling: polling.Polling | None = None
+        self.create = its_agent.create
+        self.start = its_agent.start
+        self.update = its_agent.update
+        self.stopped = its_agent.stopped
+        self.removed = its_agent.removed
+        self.pod_started = its_agent.pod_started
+        self.pod_stopped = its_agent.pod_stopped
+        self.pod_removed = its_agent.pod_removed
+        self.guard = its_agent.guard
+
+    async def run(self) -> None:
+        """Poll whenever there is no NRI, until cancelled; raises what a poll's fault raises."""
+        self._soon()
+        try:
+            while True:
+                await self._wanted.wait()
+                self._polling = polls = self._make(self._mode)
+                task = polls.start()
+                try:
+                    await asyncio.wait([task])
+                finally:
+                    polls.stop()
+                    await asyncio.wait([task])
+                if not task.cancelled():
+                    task.result()
+        finally:
+            self._cancel_timer()
+
+    def connected(self, peer: handler.Peer) -> None:
+        """As `Handler.connected`. Polls go on until the list comes, which may take minutes."""
+        self._was_connected = True
+        self._why = "it has not synchronized yet"
+        if self._polling is None:
+            self._agent.connected(peer)
+
+    def synchronized(self, event: events.Synchronized, peer: handler.Peer) -> None:
+        """As `Handler.synchronized`: from here on NRI alone tells what happens."""
+        self._cancel_timer()
+        self._wanted.clear()
+        if self._polling is not None:
+            self._polling.stop()
+            self._polling = None
+            self._agent.connected(peer)
+        self._agent.synchronized(event)
+
+    def disconnected(self, reason: str) -> None:
+        """As `Handler.disconnected`: polls begin, if NRI does not come back soon."""
+        self._why = reason
+        if self._polling is None:
+            self._agent.disconnected(reason)
+            self._soon()
+
+    def notice(self, notice: handler.Notice) -> None:
+        """Takes the plugin's notices. Where NRI cannot be had at the start there is nothing to wait for."""
+        self._tell.notice(notice)
+        if notice.event == "nri.retry":
+            self._why = notice.text.partition("; next attempt")[0]
+            if not self._was_connected:
+                self._wanted.set()
+
+    def limited(self, ids: Iterable[events.ContainerId]) -> None:
+        """The limits of these containers may have changed, which NRI would have told."""
+        if self._polling is not None:
+            self._polling.limited(ids)
+
+    def _soon(self) -> None:
+        self._cancel_timer()
+        self._timer = asyncio.get_running_loop().call_later(LOST_SECONDS, self._wanted.set)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _mode(self, mode: str, reason: str) -> None:
+        self._agent.set_mode(mode, f"{reason}; no NRI: {self._why}")
+
+
+def parts(
+    chosen: options.Options,
+    nri: schema.Nri,
+    its_agent: agent.Agent,
+    watched: watching.Watching,
+    tell: telling.Teller,
+) -> list[_Part]:
+    """What has to run for the agent to be told of the runtime, by the door or doors that were chosen.
+
+    Raises Usage for a door that is not there, and for a name or an index of the plugin that no runtime takes.
+    """
+
+    def make(mode: polling.Mode) -> polling.Polling:
+        watcher = births.Births(_watcher(chosen.cgroup_root, tell), complain=tell.complain)
+        runtime = polling.Runtime(socket=chosen.cri_socket)
+        return polling.Polling(runtime, its_agent, mode, watcher, tell)
+
+    match chosen.source:
+        case "nri":
+            return [_plugin(chosen, nri, its_agent, tell.notice).run()]
+        case "cri":
+            polls = make(its_agent.set_mode)
+            watched.on_limits = polls.limited
+            return [_until_it_fails(polls)]
+        case "auto":
+            ladder = Ladder(its_agent, make, tell)
+            watched.on_limits = ladder.limited
+            return [ladder.run(), _plugin(chosen, nri, ladder, ladder.notice).run()]
+        case "cgroup":
+            raise no_door(chosen.source)
+
+
+def no_door(source: options.Source) -> errors.Usage:
+    """What is raised for a door that this version does not have."""
+    return errors.Usage(f"--source {source}: only nri and cri are served by this version")
+
+
+def _plugin(
+    chosen: options.Options, nri: schema.Nri, its_handler: handler.Handler, report: handler.Report
+) -> plugin.Plugin:
+    return plugin.Plugin(
+        identity=dial.identity(nri.plugin_name, nri.plugin_index),
+        via=dial.UnixDial(chosen.nri_socket),
+        handler=its_handler,
+        report=report,
+    )
+
+
+async def _until_it_fails(polls: polling.Polling) -> None:
+    task = polls.start()
+    try:
+        await asyncio.wait([task])
+    finally:
+        polls.stop()
+        await asyncio.wait([task])
+    task.result()
+
+
+def _watcher(root: str, tell: telling.Teller) -> watches.Births | None:
+    try:
+        return watches.Births(root)
+    except errors.ReconcilerError as error:
+        tell.complain(error)
+        return None

@@ -33,6 +33,10 @@ class Kind(enum.Enum):
     UNMANAGED = "unmanaged"
 
 
+CLAIMING = frozenset({Kind.ANNOTATED_EXCLUSIVE, Kind.ANNOTATED_SHARED, Kind.INTEGER})
+"""The classes that are entitled to CPUs of their own, exclusively or not."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
     """What one container is entitled to.

@@ -122,6 +122,11 @@ class Book:
                 told += self._failed(id_, why, at)
         return tuple(told)
 
+    def trust(self, placements: desired.Desired) -> None:
+        """Takes these as what was in order before the daemon's start, where nothing is known yet."""
+        for id_, want in placements.items():
+            self.confirmed.setdefault(id_, _lasting(want))
+
     def forget(self, id_: events.ContainerId) -> None:
         """Drops all that is known of a container that has ended."""
         self.confirmed.pop(id_, None)

@@ -1,5 +1,6 @@
 """Taking over what runs already: after a list of the runtime, every container that is new in it. On asyncio.
 
+The first list confirms what is remembered of the time before the agent's start.
 Its cgroups are looked at in the worker's thread; until that is done nobody is placed, for what runs may hold
 any CPU.
 """
@@ -7,11 +8,16 @@ any CPU.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
+from typing import TypeVar
 
-from reconciler import observed, report
-from reconciler.daemon import passes, telling
-from reconciler.policy import lifecycle, state
+from reconciler import events, intent, observed, report
+from reconciler.daemon import answers, guard, passes, telling
+from reconciler.policy import checkpoint, lifecycle, restoring, state
+from reconciler.runtime.nri import handler
+
+_Asked = TypeVar("_Asked", events.ContainerCreating, events.ContainerUpdating)
 
 
 class Adoption:
@@ -20,16 +26,19 @@ class Adoption:
     def __init__(
         self,
         its_passes: passes.Passes,
+        its_guard: guard.Guard,
         now: Callable[[], state.State],
         become: Callable[[state.State], None],
         tell: telling.Teller,
     ) -> None:
         """`now` gives the state, and `become` replaces it."""
         self._passes = its_passes
+        self._guard = its_guard
         self._now = now
         self._become = become
         self._tell = tell
         self._task: asyncio.Task[None] | None = None
+        self._remembered: checkpoint.Saved | None = None
         self.done = False
         """Whether there has been one."""
 
@@ -38,11 +47,41 @@ class Adoption:
         """Whether somebody has to wait for it."""
         return self._task is not None
 
+    def remember(self, saved: checkpoint.Saved) -> None:
+        """Go on with this ledger; a list has to confirm it."""
+        self._become(dataclasses.replace(self._now(), ledger=saved.ledger))
+        self._remembered = saved
+
     def begin(self) -> None:
         """Begin, in place of one that is under way: its list is out of date."""
+        if self._remembered is not None:
+            self._confirm(self._remembered)
+            self._remembered = None
         if self._task is not None:
             self._task.cancel()
         self._task = asyncio.get_running_loop().create_task(self._run(), name="adoption")
+
+    def _confirm(self, saved: checkpoint.Saved) -> None:
+        now = restoring.confirm(self._now(), saved.shares)
+        self._become(now)
+        self._passes.restored(
+            frozenset(
+                id_
+                for id_, what in now.ledger.intents.items()
+                if what.kind in intent.CLAIMING and id_ in now.inventory.containers
+            )
+        )
+
+    def then(self, decide: Callable[[_Asked], answers.Answer], event: _Asked) -> answers.Answer:
+        """What `decide` answers, on the spot, or right after an adoption that is under way."""
+        return asyncio.ensure_future(self._later(decide, event)) if self.under_way else decide(event)
+
+    async def _later(self, decide: Callable[[_Asked], answers.Answer], event: _Asked) -> handler.Adjustment:
+        await self.wait()
+        if self._guard.has_given_up(event.container.id):
+            return handler.Adjustment()
+        answer = decide(event)
+        return await answer if isinstance(answer, asyncio.Future) else answer
 
     async def wait(self) -> None:
         """Return when none is under way."""
@@ -65,7 +104,7 @@ class Adoption:
         now = self._now()
         new = [id_ for id_ in now.inventory.containers if id_ not in now.ledger.intents]
         try:
-            looks = await self._passes.looks(now, new)
+            looks = await self._passes.looks(now, new if self.done else now.inventory.containers)
             self._become(lifecycle.retry(lifecycle.adopt(self._now(), observed.asked_for(looks))))
         except Exception as error:  # noqa: BLE001  it must be tried again, whatever broke it off
             self._tell.failed("adoption", error)

@@ -9,18 +9,16 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import TypeVar
 
 from reconciler import errors, events, intent
 from reconciler.config import schema
 from reconciler.cpu import topology as topologies
 from reconciler.daemon import adoption, answers, guard, passes, telling, transaction, watching
-from reconciler.policy import desired, lifecycle, resizing, reverting, state
+from reconciler.policy import checkpoint, desired, lifecycle, resizing, reverting
+from reconciler.policy import state as states
 from reconciler.runtime.nri import handler
 
 _UNADJUSTED = handler.Adjustment()
-_Answer = handler.Adjustment | asyncio.Future[handler.Adjustment]
-_Asked = TypeVar("_Asked", events.ContainerCreating, events.ContainerUpdating)
 _ANNOTATED = (intent.Kind.ANNOTATED_EXCLUSIVE, intent.Kind.ANNOTATED_SHARED)
 
 
@@ -29,7 +27,7 @@ class Agent:
 
     def __init__(
         self,
-        terms: state.Terms,
+        terms: states.Terms,
         config: schema.Config,
         watching_: watching.Watching,
         tell: telling.Teller,
@@ -37,7 +35,8 @@ class Agent:
         dry: bool = False,
     ) -> None:
         """With `dry`, every container is let through as it is."""
-        self.state = state.State(terms=terms)
+        self._state = states.State(terms=terms)
+        self.on_change: Callable[[], object] = lambda: None
         self.mode = "none"
         self.reason = "no runtime has connected yet"
         self._config = config
@@ -50,11 +49,30 @@ class Agent:
         self._awaits_list = False
         self._guard = guard.Guard()
 
-    def attach(self, its_passes: passes.Passes) -> None:
-        """Make passes with these; once, before the first event."""
+    def attach(self, its_passes: passes.Passes, saved: checkpoint.Saved | None = None) -> None:
+        """Make passes with these, and go on with what was saved; once, before the first event."""
         self._passes = its_passes
-        self._adoption = adoption.Adoption(its_passes, lambda: self.state, self._become, self._tell)
+        now = lambda: self.state  # noqa: E731
+        self._adoption = adoption.Adoption(its_passes, self._guard, now, self._become, self._tell)
+        if saved is not None:
+            self._adoption.remember(saved)
         self._transactions = transaction.Transactions(its_passes, self._guard, self._take_back, self._tell)
+
+    @property
+    def state(self) -> states.State:
+        """What everything that is decided is decided by."""
+        return self._state
+
+    @state.setter
+    def state(self, after: states.State) -> None:
+        self._state = after
+        self.on_change()
+
+    @property
+    def settled(self) -> states.State | None:
+        """The state; None while it is not whole, or may be taken back."""
+        whole = self._adoption.done and not self._adoption.under_way
+        return self._state if whole and not self._guard.busy else None
 
     @property
     def busy(self) -> bool:
@@ -70,7 +88,7 @@ class Agent:
     def renew(self, topology: topologies.Topology, config: schema.Config) -> None:
         """Go on under another topology or configuration; what runs is never refused, only followed up."""
         self._config = config
-        terms = state.terms(topology, config)
+        terms = states.terms(topology, config)
         if terms != self.state.terms:
             self._become(lifecycle.retry(dataclasses.replace(self.state, terms=terms)))
             self._passes.everything()
@@ -94,26 +112,14 @@ class Agent:
             if id_ not in self.state.inventory.containers:
                 self._forget(id_, container.cgroup)
         for container in self.state.inventory.containers.values():
-            self._watch(container)
+            self._watching.follow(container)
         self._adoption.begin()
 
-    def create(self, event: events.ContainerCreating) -> _Answer:
+    def create(self, event: events.ContainerCreating) -> answers.Answer:
         """As `Handler.create`: decides on the spot, or right after an adoption that is under way."""
-        return self._after_adoption(self._create, event)
+        return self._create(event) if self._dry else self._adoption.then(self._create, event)
 
-    def _after_adoption(self, decide: Callable[[_Asked], _Answer], event: _Asked) -> _Answer:
-        if not self._adoption.under_way or self._dry:
-            return decide(event)
-        return asyncio.ensure_future(self._decide_later(decide, event))
-
-    async def _decide_later(self, decide: Callable[[_Asked], _Answer], event: _Asked) -> handler.Adjustment:
-        await self._adoption.wait()
-        if self._guard.has_given_up(event.container.id):
-            return _UNADJUSTED
-        answer = decide(event)
-        return await answer if isinstance(answer, asyncio.Future) else answer
-
-    def _create(self, event: events.ContainerCreating) -> _Answer:
+    def _create(self, event: events.ContainerCreating) -> answers.Answer:
         loop = asyncio.get_running_loop()
         before = self.state
         try:
@@ -149,8 +155,8 @@ class Agent:
 
     def _admitted(
         self,
-        before: state.State,
-        after: state.State,
+        before: states.State,
+        after: states.State,
         event: events.ContainerCreating,
         placement: desired.Placement,
         what: intent.Intent,
@@ -170,18 +176,18 @@ class Agent:
         if self._guard.has_given_up(id_):
             return
         self._absorb(event)
-        self._watch(self.state.inventory.containers[id_])
+        self._watching.follow(self.state.inventory.containers[id_])
         verdict = await self._passes.gate(id_)
         if verdict and not self._dry:
             self._tell.held_up(self.state, id_, verdict)
             raise errors.Refused(verdict)
 
-    def update(self, event: events.ContainerUpdating) -> _Answer:
+    def update(self, event: events.ContainerUpdating) -> answers.Answer:
         """As `Handler.update`: always the container's own cpuset, or the runtime would write a stale one.
         Which one that is shows only when what runs was looked at, so it waits for an adoption."""
-        return self._after_adoption(self._update, event)
+        return self._update(event) if self._dry else self._adoption.then(self._update, event)
 
-    def _update(self, event: events.ContainerUpdating) -> _Answer:
+    def _update(self, event: events.ContainerUpdating) -> answers.Answer:
         id_ = event.container.id
         if self._dry or id_ not in self.state.ledger.intents or not resizing.is_resize(event):
             self._absorb(event)
@@ -212,7 +218,7 @@ class Agent:
         return self._present(step.id_)
 
     def _present(self, id_: events.ContainerId) -> handler.Adjustment:
-        placement = None if self._dry else self._placement(id_)
+        placement = None if self._dry else desired.desired(self.state, (id_,)).get(id_)
         return _UNADJUSTED if placement is None else answers.adjustment(placement)
 
     async def appeared(self, event: events.ContainerCreating | events.ContainerStarting) -> None:
@@ -247,7 +253,7 @@ class Agent:
     def _found(self, event: events.Event, id_: events.ContainerId) -> None:
         self._absorb(event)
         if (container := self.state.inventory.containers.get(id_)) is not None:
-            self._watch(container)
+            self._watching.follow(container)
             self._passes.some((id_,), hook=True)
 
     def guard(self, event: events.Event) -> handler.Adjustment | None:
@@ -264,20 +270,13 @@ class Agent:
             after = lifecycle.retry(after)
         self._become(after)
 
-    def _become(self, after: state.State) -> None:
+    def _become(self, after: states.State) -> None:
         before, self.state = self.state, after
         if before.ledger.exclusive != after.ledger.exclusive and self._adoption.done:
             self._passes.everything(hook=True)
 
     def _take_back(self, step: transaction.Transaction) -> None:
-        self._become(reverting.revert(self.state, step.before, step.after, step.id_))
-
-    def _placement(self, id_: events.ContainerId) -> desired.Placement | None:
-        return desired.desired(self.state, (id_,)).get(id_)
-
-    def _watch(self, container: events.Container) -> None:
-        if container.cgroup is not None and container.phase is not events.Phase.STOPPED:
-            self._watching.watch(container.id, container.cgroup)
+        self._become(lifecycle.retry(reverting.revert(self.state, step.before, step.after, step.id_)))
 
     def _forget(self, id_: events.ContainerId, cgroup: str | None) -> None:
         if cgroup is not None:

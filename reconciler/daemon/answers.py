@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from reconciler.policy import desired
 from reconciler.runtime.nri import handler
+
+Answer = handler.Adjustment | asyncio.Future[handler.Adjustment]
+"""What a hook is answered, at once or later."""
 
 
 def adjustment(placement: desired.Placement) -> handler.Adjustment:

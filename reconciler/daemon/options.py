@@ -40,6 +40,11 @@ class Options:
         return posixpath.join(self.host_root, "sys/fs/cgroup")
 
     @property
+    def checkpoint(self) -> str:
+        """The file in which claims outlive the agent."""
+        return posixpath.join(self.state_dir, "checkpoint.json")
+
+    @property
     def lock(self) -> str:
         """The file that one instance per host holds."""
         return posixpath.join(self.state_dir, "instance.lock")

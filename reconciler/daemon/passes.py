@@ -41,6 +41,7 @@ class Passes:
         self._found_at: dict[events.ContainerId, float] = {}
         self._gates: dict[events.ContainerId, list[asyncio.Future[str]]] = {}
         self._gone: list[walk.Gone] = []
+        self._restored: frozenset[events.ContainerId] = frozenset()
         self._passed: list[asyncio.Future[None]] = []
         self._deciding = False
         self._retry: asyncio.TimerHandle | None = None
@@ -73,6 +74,11 @@ class Passes:
     def forget(self, id_: events.ContainerId, path: str | None) -> None:
         """Let the next pass, whenever it is, forget a container that has ended."""
         self._gone.append((id_, path))
+
+    def restored(self, ids: frozenset[events.ContainerId]) -> None:
+        """Let the next pass look at everything; these were in order before the agent's start."""
+        self._restored |= ids
+        self.everything()
 
     def gate(self, id_: events.ContainerId) -> asyncio.Future[str]:
         """Let the next pass judge whether the container may start: "" or why not."""
@@ -138,11 +144,13 @@ class Passes:
             found_at=self._found_at,
             gates=frozenset(self._gates),
             gone=tuple(self._gone),
+            restored=self._restored,
         )
         self._all = self._hook = False
         self._scope = set()
         self._found_at = {}
         self._gone = []
+        self._restored = frozenset()
         self._wake.clear()
         return request
 

@@ -13,7 +13,7 @@ import msgspec
 
 from reconciler import errors, events, report
 from reconciler.cpu.idset import CpuSet
-from reconciler.daemon import agent, api, passes, status
+from reconciler.daemon import agent, api, passes, saving, status
 from reconciler.explain import container, cpu, names, whatif
 from reconciler.policy import state
 
@@ -46,13 +46,16 @@ class Whatif(api.Request, frozen=True):
             raise ValueError("give at least one of `cpus`, `cores_ids`, `forbid_core_ids`")
 
 
-def answers(its_agent: agent.Agent, its_passes: passes.Passes, book: report.Book) -> api.Answers:
+def answers(
+    its_agent: agent.Agent, its_passes: passes.Passes, book: report.Book, saver: saving.Saver | None = None
+) -> api.Answers:
     """The answers of a running agent, by the names of the requests."""
 
     async def answer_status(_: api.Request) -> api.Document:
-        return status.document(
+        its = status.document(
             its_agent.state, book, mode=its_agent.mode, reason=its_agent.reason, busy=its_agent.busy
         )
+        return {**its, "checkpoint": None if saver is None else saver.document()}
 
     async def answer_plan(_: api.Request) -> api.Document:
         looks, steps = await its_passes.preview()

@@ -17,12 +17,14 @@ from reconciler.cpu.idset import CpuSet
 from reconciler.daemon import (
     agent,
     api,
+    checkpoint,
     doors,
     logs,
     options,
     passes,
     questions,
     renewal,
+    saving,
     telling,
     walk,
     watching,
@@ -54,13 +56,16 @@ async def run(chosen: options.Options, tree: cgroupfs.Cgroupfs, log: logs.Log) -
         if not await _either(stack.enter_async_context(alone), waiting):
             return
         its_agent, its_passes, book, watched = _assemble(chosen, tree, tell, in_force, stack)
-        answers = questions.answers(its_agent, its_passes, book)
+        saver = _remember(chosen, its_agent, its_passes, tell)
+        stack.callback(saver.finish)
+        answers = questions.answers(its_agent, its_passes, book, saver)
         await stack.enter_async_context(api.serving(chosen.api_socket, answers))
         log.info("agent.started", online=str(in_force.topology.online), dry=chosen.dry)
         entrance = doors.parts(chosen, in_force.config.nri, its_agent, watched, tell)
         await _serve(
             waiting,
             its_passes.serve(),
+            saver.serve(),
             _periodic(its_passes, in_force),
             in_force.serve(its_agent.renew),
             *entrance,
@@ -94,10 +99,22 @@ def _assemble(
         lambda: its_agent.state,
         failed=lambda error: tell.failed("pass", error),
     )
-    its_agent.attach(its_passes)
     watched.listen(loop, its_agent)
     stack.callback(watched.close, loop)
     return its_agent, its_passes, book, watched
+
+
+def _remember(
+    chosen: options.Options, its_agent: agent.Agent, its_passes: passes.Passes, tell: telling.Teller
+) -> saving.Saver:
+    """Let the agent go on with its checkpoint, and keep that up to date."""
+    origin = checkpoint.origin(chosen.host_root)
+    terms = its_agent.state.terms
+    its_agent.attach(its_passes, saving.restore(chosen.checkpoint, origin, terms, tell, dry=chosen.dry))
+    write = None if chosen.dry else checkpoint.write
+    saver = saving.Saver(chosen.checkpoint, origin, lambda: its_agent.settled, tell, write=write)
+    its_agent.on_change = saver.changed
+    return saver
 
 
 def _follow(chosen: options.Options, tell: telling.Teller) -> Callable[[CpuSet], None]:

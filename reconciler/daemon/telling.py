@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler import errors, events, explain, intent, plan, report
 from reconciler.daemon import logs, status, walk
-from reconciler.policy import desired, moving, state
+from reconciler.policy import checkpoint, desired, moving, restoring, state
 from reconciler.runtime.nri import handler
 
 
@@ -109,6 +109,41 @@ class Teller:
     def held_up(self, now: state.State, id_: events.ContainerId, reason: str) -> None:
         """A container was kept from starting."""
         self._log.warning("placement.held-up", **status.owner(now, id_), reason=reason)
+
+    def checkpoint_restored(
+        self, path: str, saved: checkpoint.Saved, misfits: Sequence[restoring.Misfit], *, rebooted: bool
+    ) -> None:
+        """As `saving.Tell.checkpoint_restored`."""
+        self._log.info(
+            "checkpoint.restored",
+            path=path,
+            claims=len(saved.ledger.claims),
+            containers=len(saved.ledger.intents),
+            online_before=str(saved.online),
+            rebooted=rebooted,
+        )
+        for claim, why in misfits:
+            namespace, _, pod = claim.pod.partition("/")
+            self._log.warning(
+                "checkpoint.misfit",
+                namespace=namespace,
+                pod=pod,
+                container=claim.key.name,
+                cpus=str(claim.cpus),
+                reason=f"{why}; the claim is dropped, and what runs is looked at",
+            )
+
+    def checkpoint_set_aside(self, path: str, kept: str, reason: str) -> None:
+        """As `saving.Tell.checkpoint_set_aside`."""
+        self._log.warning("checkpoint.set-aside", path=path, kept=kept, reason=reason)
+
+    def checkpoint_failed(self, path: str, reason: str) -> None:
+        """As `saving.Tell.checkpoint_failed`."""
+        self._log.warning("checkpoint.failed", path=path, reason=reason)
+
+    def checkpoint_saved(self, path: str) -> None:
+        """As `saving.Tell.checkpoint_saved`."""
+        self._log.info("checkpoint.saved", path=path)
 
     def failed(self, what: str, error: BaseException) -> None:
         """Something of ours broke off."""

@@ -29,7 +29,8 @@ class Request:
     """What a pass shall look at: `scope`, or every container where that is None.
 
     `gates` are containers whose start waits for the pass; they and whoever is on their CPUs are looked at
-    in any case. `gone` are containers to forget. See `report.Outcome` for `found_by` and `found_at`.
+    in any case. `gone` are containers to forget. `restored` are those that were placed before the agent's
+    start: what differs there has drifted. See `report.Outcome` for `found_by` and `found_at`.
     """
 
     scope: frozenset[events.ContainerId] | None
@@ -37,6 +38,7 @@ class Request:
     found_at: Mapping[events.ContainerId, float] = field(default_factory=dict)
     gates: frozenset[events.ContainerId] = frozenset()
     gone: tuple[Gone, ...] = ()
+    restored: frozenset[events.ContainerId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +107,7 @@ class Walker:
             if path is not None:
                 self._tree.forget(path)
         wanted, looks = self._look(now, request)
+        self._book.trust({id_: wanted[id_] for id_ in request.restored & wanted.keys()})
         differences, steps = self._plan(now, wanted, looks)
         if self._dry:
             return self._stop_dry(now, request, looks, steps)

@@ -43,6 +43,11 @@ class Watching:
         if self._ids.get(path) != id_ and self._has_watched(path):
             self._ids[path] = id_
 
+    def follow(self, container: events.Container) -> None:
+        """Watch a container that has a cgroup and has not ended."""
+        if container.cgroup is not None and container.phase is not events.Phase.STOPPED:
+            self.watch(container.id, container.cgroup)
+
     def unwatch(self, id_: events.ContainerId, path: str) -> None:
         """Stop watching it, if it is still that container's."""
         if self._watcher is not None and self._ids.get(path) == id_:

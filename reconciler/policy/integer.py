@@ -45,13 +45,18 @@ def take_as_is(
 ) -> state.Ledger | None:
     """The ledger in which an integer container keeps the CPUs it runs on, or None where it may not.
 
-    It may where nothing is held for it, and they are as many as it is entitled to and free to it.
+    It may where nothing of that size is held for it, and they are as many as it is entitled to, and free to
+    it or lent to it.
     """
-    if state.claim_key(pod, container, what) in now.ledger.claims:
+    key = state.claim_key(pod, container, what)
+    held = now.ledger.claims.get(key)
+    if held is not None and len(held.cpus) == what.count:
         return None
-    if len(cpus) != what.count or not cpus <= free(now, what.forbidden):
+    without = state.State(terms=now.terms, inventory=now.inventory, ledger=now.ledger.without_claim(key))
+    lent = _lendable(without, pod) & usable(now, what.forbidden)
+    if len(cpus) != what.count or not cpus <= free(without, what.forbidden) | lent:
         return None
-    ledger = now.ledger.with_claim(claim(pod, container, what, cpus))
+    ledger = _give_back(without.ledger, pod, cpus).with_claim(claim(pod, container, what, cpus))
     return None if bounds.broken(now, ledger, pod) else ledger
 
 
@@ -127,11 +132,14 @@ def _existing(cpus: CpuSet | None) -> tuple[CpuSet, ...]:
 
 
 def _lendable(now: state.State, pod: events.Pod) -> CpuSet:
-    """CPUs of this pod's integer containers that have all exited, such as finished init containers."""
+    """CPUs of this pod's integer containers that have all exited, such as finished init containers.
+
+    After a restart the runtime does not list these any more: no attempt counts like exited ones.
+    """
     lendable = CpuSet()
     for held in _claims_of(now.ledger, pod):
-        attempts = list(now.inventory.attempts(pod.sandbox, held.key.name))
-        if attempts and all(attempt.phase is events.Phase.STOPPED for attempt in attempts):
+        attempts = now.inventory.attempts(pod.sandbox, held.key.name)
+        if all(attempt.phase is events.Phase.STOPPED for attempt in attempts):
             lendable |= held.cpus
     return lendable
 

@@ -7,12 +7,12 @@ never refuses: what cannot be satisfied stays on the shared pool and is reported
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import assert_never
 
 from reconciler import errors, events, intent, inventory
 from reconciler.cpu.idset import CpuSet
-from reconciler.policy import claims, desired, integer, state
+from reconciler.policy import claims, desired, integer, restoring, state
 
 _ADOPTION_ORDER = {
     intent.Kind.ANNOTATED_EXCLUSIVE: 0,
@@ -56,7 +56,7 @@ def absorb(now: state.State, event: events.Event) -> state.State:
         case events.PodStopped(sandbox=sandbox) | events.PodRemoved(sandbox=sandbox):
             return _pod_ended(now, after, sandbox)
         case events.ContainerCreating() | events.ContainerStarting() | events.ContainerUpdating():
-            return _adopt_one(after, event.pod, event.container, None)
+            return _adopt_one(after, event.pod, event.container)
         case events.ContainerStopped():
             return after
         case events.ContainerRemoved(pod=pod, container=container):
@@ -68,37 +68,49 @@ def absorb(now: state.State, event: events.Event) -> state.State:
 def adopt(now: state.State, running_on: Mapping[events.ContainerId, CpuSet]) -> state.State:
     """The state after start-up: every container of the inventory has an intent, and a claim if it can.
 
-    `running_on` are the CPUs that containers' own cgroups ask for. Claims that are held already stay. Then
-    whoever runs on what it is entitled to keeps it: lists in force, then integer containers on valid CPUs.
-    Then the other lists, and integer containers that need other CPUs. In order of ids, so that the same
-    node gives the same result.
+    `running_on` are the CPUs that containers' own cgroups ask for. Claims that are held already stay, unless
+    `restoring.catch_up` finds that they were moved; whoever has an intent and no claim keeps the intent. Then
+    whoever runs on what it is entitled to keeps it: lists in force, then integer containers on valid CPUs,
+    first those of another size than their claim. Then the other lists, and integer containers that need other
+    CPUs. In order of ids, so that the same node gives the same result.
     """
-    new = [
-        (_ADOPTION_ORDER[what.kind], id_, pod, container, what)
-        for id_, container in now.inventory.containers.items()
-        if id_ not in now.ledger.intents
-        for pod in (now.pod_of(container),)
-        for what in (intent.decide(pod, container, now.terms.config),)
-    ]
+    new = sorted(_without_place(now), key=lambda its: (_ADOPTION_ORDER[its[2].kind], its[1].id))
+    in_force = {
+        its.id: what.cpus for _, its, what in new if what.cpus and running_on.get(its.id) == what.cpus
+    }
+    now = restoring.catch_up(now, in_force.values(), running_on)
     keeping, others = [], []
-    for _, id_, pod, container, what in sorted(new, key=lambda entry: entry[:2]):
-        cpus = running_on.get(id_, CpuSet())
-        if cpus and what.kind is intent.Kind.INTEGER:
-            keeping.append((pod, container, what, cpus))
-        elif cpus and cpus == what.cpus:
-            now = _adopt_one(now, pod, container, None)
+    for pod, container, what in new:
+        if running_on.get(container.id) and what.kind is intent.Kind.INTEGER:
+            keeping.append((pod, container, what))
+        elif container.id in in_force:
+            now = _take_over(now, pod, container, what)
         else:
-            others.append((pod, container))
-    for pod, container, what, cpus in keeping:
-        kept = integer.take_as_is(now, pod, container, what, cpus)
+            others.append((pod, container, what))
+    for pod, container, what in sorted(keeping, key=lambda its: state.claim_of(now.ledger, *its) is None):
+        kept = integer.take_as_is(now, pod, container, what, running_on[container.id])
         if kept is None:
-            others.append((pod, container))
+            others.append((pod, container, what))
         else:
-            now = dataclasses.replace(now, ledger=kept)
-            now = _adopt_one(now, pod, container, cpus)
-    for pod, container in others:
-        now = _adopt_one(now, pod, container, None)
+            ledger = kept.with_unsatisfied(container.id, "")
+            now = _known(dataclasses.replace(now, ledger=ledger), pod, container, what)
+    for pod, container, what in others:
+        now = _take_over(now, pod, container, what)
     return now
+
+
+_Candidate = tuple[events.Pod, events.Container, intent.Intent]
+
+
+def _without_place(now: state.State) -> Iterator[_Candidate]:
+    """Containers that have no intent yet, or lack the claim that theirs entitles them to."""
+    for id_, container in now.inventory.containers.items():
+        pod = now.pod_of(container)
+        what = now.ledger.intents.get(id_)
+        if what is None:
+            yield pod, container, intent.decide(pod, container, now.terms.config)
+        elif what.kind in intent.CLAIMING and state.claim_of(now.ledger, pod, container, what) is None:
+            yield pod, container, what
 
 
 def retry(now: state.State) -> state.State:
@@ -120,17 +132,27 @@ def _with_pause(ledger: state.Ledger, pod: events.Pod, terms: state.Terms) -> st
     return ledger.with_intent(id_, intent.pause(pod, terms.config))
 
 
-def _adopt_one(
-    now: state.State, pod: events.Pod, container: events.Container, running_on: CpuSet | None
-) -> state.State:
+def _adopt_one(now: state.State, pod: events.Pod, container: events.Container) -> state.State:
     if container.id in now.ledger.intents:
         return now
+    return _take_over(now, pod, container, intent.decide(pod, container, now.terms.config))
+
+
+def _take_over(
+    now: state.State, pod: events.Pod, container: events.Container, what: intent.Intent
+) -> state.State:
+    now = _known(now, pod, container, what)
+    return now if container.name == inventory.PAUSE else _settle(now, pod, container, what)
+
+
+def _known(
+    now: state.State, pod: events.Pod, container: events.Container, what: intent.Intent
+) -> state.State:
+    """The state in which the container has this intent; a pause container has its own."""
     ledger = _with_pause(now.ledger, pod, now.terms)
-    if container.name == inventory.PAUSE:
-        return dataclasses.replace(now, ledger=ledger)
-    what = intent.decide(pod, container, now.terms.config)
-    now = dataclasses.replace(now, ledger=ledger.with_intent(container.id, what))
-    return now if running_on is not None else _settle(now, pod, container, what)
+    if container.name != inventory.PAUSE:
+        ledger = ledger.with_intent(container.id, what)
+    return dataclasses.replace(now, ledger=ledger)
 
 
 def _settle(

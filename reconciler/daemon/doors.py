@@ -36,6 +36,7 @@ class Ladder:
         self._tell = tell
         self._why = "it has not synchronized yet"
         self._was_connected = False
+        self._serves = False
         self._wanted = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._polling: polling.Polling | None = None
@@ -51,7 +52,8 @@ class Ladder:
 
     async def run(self) -> None:
         """Poll whenever there is no NRI, until cancelled; raises what a poll's fault raises."""
-        self._soon()
+        if not self._serves:
+            self._soon()
         try:
             while True:
                 await self._wanted.wait()
@@ -76,6 +78,7 @@ class Ladder:
 
     def synchronized(self, event: events.Synchronized, peer: handler.Peer) -> None:
         """As `Handler.synchronized`: from here on NRI alone tells what happens."""
+        self._serves = True
         self._cancel_timer()
         self._wanted.clear()
         if self._polling is not None:
@@ -87,6 +90,7 @@ class Ladder:
     def disconnected(self, reason: str) -> None:
         """As `Handler.disconnected`: polls begin, if NRI does not come back soon."""
         self._why = reason
+        self._serves = False
         if self._polling is None:
             self._agent.disconnected(reason)
             self._soon()

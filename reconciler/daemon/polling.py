@@ -18,8 +18,6 @@ from reconciler.daemon import agent, births, telling
 from reconciler.runtime import backoff as backoffs
 from reconciler.runtime.cri import client, poller
 
-PERIOD = 1.0
-"""Seconds from the end of a poll to the next one, if nothing calls for one earlier."""
 _GAP = 0.02
 """Seconds between two polls at least: a pod's birth is several calls."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0
@@ -32,11 +30,12 @@ Mode = Callable[[str, str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
-    """What is polled: the path of its socket, the seconds that it has for the answer to one call, and the
-    pauses after failures."""
+    """What is polled: the path of its socket, the seconds that it has for the answer to one call, the pauses
+    after failures, and the seconds from a poll to the next one if nothing calls for one earlier."""
 
     socket: str
     deadline: float = 5.0
+    period: float = 1.0
     backoff: backoffs.Backoff = field(default_factory=lambda: backoffs.Backoff(_FIRST_PAUSE, _LONGEST_PAUSE))
 
 
@@ -58,7 +57,7 @@ class Polling:
         self._births = its_births
         self._tell = tell
         self._wake = asyncio.Event()
-        self._hurried: set[events.ContainerId] = set()
+        self.hurried: set[events.ContainerId] = set()
         self._refused: dict[events.ContainerId, events.ContainerUpdating] = {}
         self._poller: poller.Poller | None = None
         self._order = asyncio.Lock()
@@ -75,8 +74,8 @@ class Polling:
 
     def limited(self, ids: Iterable[events.ContainerId]) -> None:
         """The limits of these containers may have changed: ask for them soon."""
-        if new := set(ids) - self._hurried:
-            self._hurried |= new
+        if new := set(ids) - self.hurried:
+            self.hurried |= new
             self._wake.set()
 
     def _spawn(self, part: Coroutine[object, object, None]) -> asyncio.Task[None]:
@@ -112,11 +111,11 @@ class Polling:
 
     async def _poll(self, its_poller: poller.Poller) -> None:
         self._wake.clear()
-        hurried, self._hurried = self._hurried, set()
+        hurried, self.hurried = self.hurried, set()
         try:
             news = await its_poller.poll(hurried)
         except errors.ReconcilerError:
-            self._hurried |= hurried
+            self.hurried |= hurried
             raise
         for event in news:
             await self._take(event)
@@ -129,7 +128,7 @@ class Polling:
     async def _pause(self) -> None:
         await asyncio.sleep(_GAP)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PERIOD - _GAP):
+            async with asyncio.timeout(self._runtime.period):
                 await self._wake.wait()
 
     def _made(self, paths: Collection[str]) -> None:

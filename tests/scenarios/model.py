@@ -15,7 +15,7 @@ import yaml
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "fixtures" / "scenarios"
 MACHINES = FOLDER.parent / "machines"
 
-GroundName = Literal["pure", "fakefs", "simulated", "real"]
+GroundName = Literal["pure", "fakefs", "simulated", "polled", "real"]
 Key = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]+/[A-Za-z0-9-]+$")]
 Requirement = Annotated[str, msgspec.Meta(pattern=r"^PRD-[0-9]+\.[0-9]+$")]
 Claim = Annotated[str, msgspec.Meta(pattern=r"^[CWMXT][0-9]+$")]

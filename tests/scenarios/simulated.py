@@ -32,6 +32,9 @@ PATIENCE = 30.0
 class SimulatedGround:
     """A node in a directory. Use as `async with simulated.node(...)`."""
 
+    source = "nri"
+    """The door to the runtime."""
+
     def __init__(self, folder: pathlib.Path, scenario: model.Scenario) -> None:
         self._folder = folder
         self._root = str(folder / "host")
@@ -43,6 +46,7 @@ class SimulatedGround:
         profile = runtime_profile.PROFILES["containerd-2.1.9"]
         self.runtime = runtime.StandInRuntime(str(folder / "nri.sock"), profile, self.tree)
         self._api = str(folder / "api.sock")
+        self.cri_socket = str(folder / "none.sock")
         self._agent: asyncio.subprocess.Process | None = None
         self._pods: dict[str, tuple[str, model.Pod]] = {}
         self._runs = itertools.count(1)
@@ -123,20 +127,24 @@ class SimulatedGround:
         with open(self._folder / "agent.log", "ab") as log:
             self._agent = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "reconciler.cli.main", "run", "--simulated"),
-                *("--source", "nri", "--log-format", "json"),
+                *("--source", self.source, "--log-format", "json"),
                 *("--config", str(self._folder / "config.yaml"), "--host-root", self._root),
-                *("--nri-socket", self.runtime.socket_path, "--api-socket", self._api),
+                *("--nri-socket", self.runtime.socket_path, "--cri-socket", self.cri_socket),
+                *("--api-socket", self._api),
                 *("--state-dir", str(self._folder / "state")),
                 stderr=log,
             )
+        await self.connected()
+
+    async def connected(self) -> None:
+        """Return when the agent hears of the runtime."""
         async with asyncio.timeout(PATIENCE):
             await self.runtime.plugins.wait_for(1)
 
     async def restart_runtime(self) -> None:
         """As `Ground.restart_runtime`."""
         await self.runtime.restart()
-        async with asyncio.timeout(PATIENCE):
-            await self.runtime.plugins.wait_for(1)
+        await self.connected()
 
     async def switch(self, cpus: str, *, online: bool) -> None:
         """As `Ground.switch`."""
@@ -206,10 +214,17 @@ async def node(folder: pathlib.Path, scenario: model.Scenario) -> AsyncIterator[
     made = SimulatedGround(folder, scenario)
     async with made.runtime:
         await made.start_agent()
-        try:
+        async with ending(made):
             yield made
-        except BaseException as error:
-            error.add_note("the agent's log ends with:\n" + "\n".join(map(json.dumps, made.log()[-15:])))
-            raise
-        finally:
-            await made.end()
+
+
+@contextlib.asynccontextmanager
+async def ending(made: SimulatedGround) -> AsyncIterator[None]:
+    """Ends a node, and shows the end of its agent's log where something failed."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note("the agent's log ends with:\n" + "\n".join(map(json.dumps, made.log()[-15:])))
+        raise
+    finally:
+        await made.end()

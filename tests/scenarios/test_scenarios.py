@@ -1,4 +1,5 @@
-"""Every scenario on every ground that needs no root: pure, on a fake file system, on the simulated node."""
+"""Every scenario on every ground that needs no root: pure, on a fake file system, on the simulated node with
+NRI and without."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.scenarios import fakefs, ground, model, pure, simulated
+from tests.scenarios import fakefs, ground, model, polled, pure, simulated
 
 if TYPE_CHECKING:
     from pyfakefs.fake_filesystem import FakeFilesystem
@@ -43,6 +44,17 @@ async def test_the_simulated_node_does_as_the_scenario_says(
 ) -> None:
     scenario = scenario_for(path, "simulated")
     async with simulated.node(tmp_path, scenario) as node:
+        await ground.play(scenario, node)
+
+
+@by_file
+async def test_the_simulated_node_does_as_the_scenario_says_without_nri(
+    path: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    scenario = model.load(path)
+    if why := polled.why_not(scenario):
+        pytest.skip(f"{path.stem} cannot run without NRI: {why}")
+    async with polled.node(tmp_path, scenario) as node:
         await ground.play(scenario, node)
 
 

@@ -27,7 +27,11 @@ _FOLDER = pathlib.Path("/run/e2e")
 class Agent:
     """One installation of the agent. `start` and `stop` as often as wanted; `forget` makes it a new one."""
 
-    def __init__(self, config: dict[str, object] | None = None) -> None:
+    def __init__(self, config: dict[str, object] | None = None, *, source: str = "auto") -> None:
+        """`source` is its door to the runtime."""
+        self.mode = "cri" if source == "cri" else "nri"
+        """How it must be connected to count as settled."""
+        self._source = source
         _FOLDER.mkdir(exist_ok=True)
         self.log = _FOLDER / "agent.jsonl"
         self._config = _FOLDER / "config.yaml"
@@ -54,7 +58,8 @@ class Agent:
             f"--property=StandardOutput=append:{self.log}",
         ]
         program = [sys.executable, "-m", "reconciler.cli.main", "run"]
-        subprocess.run([*service, *program, "--config", str(self._config)], check=True)
+        options_ = ["--config", str(self._config), "--source", self._source]
+        subprocess.run([*service, *program, *options_], check=True)
 
     def stop(self) -> None:
         """SIGTERM, and wait for its end."""
@@ -78,7 +83,7 @@ class Agent:
         return await api.ask(options.API_SOCKET, {"request": "status"})
 
     async def until_converged(self) -> dict[str, Any]:
-        """Wait for an answer that says so, over NRI; that status."""
+        """Wait for an answer that says so, in its mode; that status."""
         until = time.monotonic() + _PATIENCE
         last: object = None
         while time.monotonic() < until:
@@ -87,7 +92,7 @@ class Agent:
             except errors.Retryable as error:
                 last = error
             else:
-                if document["converged"] and document["mode"] == "nri":
+                if document["converged"] and document["mode"] == self.mode:
                     return document
             await asyncio.sleep(0.1)
         raise AssertionError(f"not converged after {_PATIENCE:g} s: {last}; log ends: {self.tail()}")

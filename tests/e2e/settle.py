@@ -31,7 +31,7 @@ async def settle(machine: node.Node, agent: agents.Agent) -> dict[str, Any]:
             if (
                 not why
                 and after["converged"]
-                and after["mode"] == "nri"
+                and after["mode"] == agent.mode
                 and _wanted(before) == _wanted(after)
             ):
                 return after

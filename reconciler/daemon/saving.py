@@ -17,8 +17,10 @@ from reconciler import errors
 from reconciler.daemon import checkpoint as disk
 from reconciler.policy import checkpoint, restoring, state
 
+BURST = 0.01
+"""Seconds between a change and its being written, in which others can join it."""
 PAUSE = 0.1
-"""Seconds between a change and its being written, and at least between two writes."""
+"""Seconds between two writes at least."""
 SHARE = 20
 """Of this many parts of its time, the agent spends at most one on writing."""
 FIRST_RETRY = 1.0
@@ -99,7 +101,7 @@ class Saver:
         self._changed = asyncio.Event()
         self._pause = PAUSE
         self._written: state.State | None = None
-        self._why = "a dry run writes none" if write is None else "nothing has been taken over yet"
+        self._why = "a dry run writes none" if write is None else ""
         self._has_failed = False
         self._one_at_a_time = threading.Lock()
 
@@ -108,22 +110,29 @@ class Saver:
         self._changed.set()
 
     def document(self) -> Mapping[str, object]:
-        """What status says of it."""
-        return {"path": self._path, "saved": not self._why, "reason": self._why}
+        """What status says of it: whether what the agent knows now is on the disk, or why it is not."""
+        now = self._now()
+        saved = now is not None and self._is_written(now)
+        return {
+            "path": self._path,
+            "saved": saved,
+            "reason": "" if saved else self._why or "it is written as soon as what is under way is done",
+        }
 
     async def serve(self) -> None:
         """Write whenever something has changed, until cancelled."""
         while True:
             await self._changed.wait()
-            await asyncio.sleep(self._pause)
+            await asyncio.sleep(BURST)
             now = self._now()
-            if now is None:
-                continue
-            self._changed.clear()
-            if not self._is_written(now):
+            if now is not None:
+                self._changed.clear()
+                if self._is_written(now):
+                    continue
                 await asyncio.to_thread(self._save, now)
-            if self._has_failed:
-                self._changed.set()
+                if self._has_failed:
+                    self._changed.set()
+            await asyncio.sleep(self._pause)
 
     def finish(self) -> None:
         """Write what has not been written yet, at once."""

@@ -319,6 +319,7 @@ class Writing:
     """A saver over a shelf; `now` is the agent's state."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, dry: bool = False) -> None:
+        monkeypatch.setattr(saving, "BURST", 0.001)
         monkeypatch.setattr(saving, "PAUSE", 0.01)
         monkeypatch.setattr(saving, "FIRST_RETRY", 0.02)
         self.shelf = Shelf()
@@ -430,6 +431,8 @@ async def test_a_disk_that_is_full_is_told_once_and_tried_again_with_longer_paus
     await its.until(lambda: bool(its.shelf.kept))
     await its.until(lambda: its.told.records[-1] == ("saved", ""))
     assert its.saver.document()["saved"] is True
+    its.become(NEW)
+    assert its.saver.document()["saved"] is False
 
 
 async def test_another_reason_is_told_again(its: Writing) -> None:

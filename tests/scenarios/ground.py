@@ -131,6 +131,8 @@ async def _act(step: model.Step, ground: Ground) -> None:  # noqa: C901, PLR0912
 
 
 async def _cycle_agent(step: model.Step, ground: Ground) -> None:
+    while not _is_saved(await ground.status()):  # noqa: ASYNC110  another process is waited for
+        await asyncio.sleep(0.02)
     await ground.stop_agent(kill=step.agent == "kill")
     for key, down in step.expect_down.items():
         seen = await ground.seen(key)
@@ -139,6 +141,12 @@ async def _cycle_agent(step: model.Step, ground: Ground) -> None:
     for inner in step.while_down:
         await _act(inner, ground)
     await ground.start_agent()
+
+
+def _is_saved(status: dict[str, Any]) -> bool:
+    """Whether all that the agent knows is on its disk; grounds without one save at its end."""
+    checkpoint = status.get("checkpoint")
+    return checkpoint is None or bool(checkpoint["saved"])
 
 
 async def _check(step: model.Step, ground: Ground, status: dict[str, Any], where: str) -> None:

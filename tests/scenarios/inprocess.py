@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from reconciler import errors, events, inventory, observed, report
+from reconciler import errors, events, intent, inventory, observed, report
 from reconciler.config import schema
 from reconciler.cpu import bandwidth
 from reconciler.cpu import topology as topologies
 from reconciler.cpu.idset import CpuSet
 from reconciler.daemon import status
-from reconciler.policy import desired, lifecycle, resizing, state
+from reconciler.policy import checkpoint, desired, lifecycle, resizing, restoring, state
 from reconciler.runtime import conversion
 from reconciler.runtime.nri import nri_pb2
 from reconciler.sim import runtime_pods
@@ -199,16 +199,19 @@ class InProcess:
             self.put(path, bandwidth.FILE, quota)
 
     async def stop_agent(self, *, kill: bool) -> None:
-        """As `Ground.stop_agent`: all that was known is lost, however it ends."""
+        """As `Ground.stop_agent`: all that was known is lost but for the checkpoint, however it ends."""
         del kill
+        self._checkpoint = b"".join(checkpoint.encode(self.now, checkpoint.Origin()))
         self._up = False
 
     async def start_agent(self) -> None:
         """As `Ground.start_agent`."""
         self._up = True
-        self.now = state.State(terms=state.terms(self.topology(), self.config))
+        saved = checkpoint.decode(self._checkpoint)
+        terms = state.terms(self.topology(), self.config)
+        self.now = state.State(terms=terms, ledger=restoring.fit(saved.ledger, terms)[0])
         self.book = report.Book()
-        self._synchronize()
+        self._synchronize(saved)
 
     async def restart_runtime(self) -> None:
         """As `Ground.restart_runtime`."""
@@ -247,7 +250,7 @@ class InProcess:
         """As `Ground.status`."""
         return status.document(self.now, self.book, mode="nri", reason="", busy=False)
 
-    def _synchronize(self) -> None:
+    def _synchronize(self, saved: checkpoint.Saved | None = None) -> None:
         messages = [
             message
             for sandbox in self.pods.values()
@@ -257,9 +260,13 @@ class InProcess:
         ]
         pods = [sandbox.message for sandbox in self.pods.values()]
         self._absorb(conversion.synchronized(pods, messages, _complain))
+        if saved is not None:
+            self.now = restoring.confirm(self.now, saved.shares)
+        restored = [id_ for id_, what in self.now.ledger.intents.items() if what.kind in intent.CLAIMING]
         known = self.now.inventory.containers
         looks = {id_: self.look(its.cgroup) for id_, its in known.items() if its.cgroup is not None}
         self.now = lifecycle.retry(lifecycle.adopt(self.now, observed.asked_for(looks)))
+        self.book.trust(desired.desired(self.now, restored))
 
     def _absorb(self, event: events.Event) -> None:
         before = self.now.inventory.containers

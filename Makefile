@@ -13,10 +13,11 @@ SHELL_SCRIPTS := .ci/run $(wildcard hack/*.sh hack/vm/*.sh)
 DEMO_ARGS ?=
 TEST_ARGS ?=
 E2E_ARGS ?=
+SOAK_ARGS ?=
 BENCH_ARGS ?= hook --cpus apart --gap 2 --rounds 5
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint e2e bench build lock protos clean
+.PHONY: help venv demo test soak lint e2e bench build lock protos clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +29,9 @@ demo: $(VENV)/.agent ## Run the agent on a simulated node: ends by itself within
 
 test: $(VENV)/.checks ## Run the tests: no root and no node needed (TEST_ARGS)
 	$(BIN)/pytest -q $(TEST_ARGS)
+
+soak: $(VENV)/.checks ## Run 50 000 sequences of events and faults (SOAK_ARGS, for example '--sequences 5000')
+	$(BIN)/python -m tests.soak $(SOAK_ARGS)
 
 lint: $(VENV)/.checks ## Run every static check
 	$(BIN)/ruff check

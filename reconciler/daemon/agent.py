@@ -165,6 +165,7 @@ class Agent:
         self._tell.admitted(after, event, placement, what)
         if before.ledger.exclusive != after.ledger.exclusive:
             self._passes.everything(hook=True)
+        self._become(lifecycle.retry(self.state))
 
     def start(self, event: events.ContainerStarting) -> asyncio.Future[None]:
         """As `Handler.start`: the gate between a container's birth and its first instruction."""
@@ -213,8 +214,7 @@ class Agent:
             self._tell.resize_refused(step.before, step.id_, str(refused))
             raise
         self._tell.resized(step.before, step.after, step.id_)
-        if self.state.ledger.unsatisfied:
-            self._become(lifecycle.retry(self.state))
+        self._become(lifecycle.retry(self.state))
         return self._present(step.id_)
 
     def _present(self, id_: events.ContainerId) -> handler.Adjustment:

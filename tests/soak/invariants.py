@@ -1,0 +1,79 @@
+"""What holds of every state, and of every step from one state to the next."""
+
+from __future__ import annotations
+
+from reconciler import intent
+from reconciler.cpu.idset import CpuSet
+from reconciler.policy import desired, state
+
+
+def check(now: state.State, mask: int) -> None:
+    """All that holds of any state; what is desired of those that `mask` chooses is part of the whole."""
+    check_claims(now)
+    everything = desired.desired(now)
+    check_entitlement(now, everything)
+    assert set(now.ledger.intents) == set(now.inventory.containers)
+    assert set(now.ledger.unsatisfied) <= set(now.ledger.intents)
+    assert {key.uid for key in now.ledger.claims} <= {pod.uid for pod in now.inventory.pods.values()}
+    assert len(now.ledger.former) <= len(now.terms.topology.online | now.terms.topology.offline)
+    ids = [id_ for at, id_ in enumerate(sorted(now.inventory.containers)) if mask >> at & 1]
+    assert desired.desired(now, ids) == {id_: everything[id_] for id_ in ids if id_ in everything}
+
+
+def check_claims(now: state.State) -> None:
+    """Exclusive claims are disjoint from all others, and the ledger's unions are those of its claims."""
+    exclusive = pinned = 0
+    for claim in now.ledger.claims.values():
+        assert claim.cpus
+        assert claim.holders
+        if claim.exclusive:
+            assert not claim.cpus.bits & exclusive, f"{claim} and another"
+            exclusive |= claim.cpus.bits
+        else:
+            pinned |= claim.cpus.bits
+    assert not exclusive & pinned
+    assert (now.ledger.exclusive.bits, now.ledger.pinned.bits) == (exclusive, pinned)
+    for cpus in now.ledger.former.values():
+        assert cpus
+
+
+def check_entitlement(now: state.State, everything: desired.Desired) -> None:
+    """Whoever runs has what it is entitled to, as far as that is online, or is unsatisfied."""
+    for id_, its in everything.items():
+        what = now.ledger.intents[id_]
+        assert its.cpus
+        if its.owner is None:
+            assert its.cpus.isdisjoint(now.ledger.exclusive)
+        else:
+            assert its.cpus == now.ledger.claims[its.owner].cpus
+            assert not its.cpus.isdisjoint(now.terms.topology.online)
+        if id_ in now.ledger.unsatisfied:
+            continue
+        if what.kind is intent.Kind.SHARED:
+            assert its.cpus == (now.pool - what.forbidden or now.pool)
+            continue
+        container = now.inventory.containers[id_]
+        claim = state.claim_of(now.ledger, now.pod_of(container), container, what)
+        assert claim is not None
+        if what.kind is intent.Kind.INTEGER:
+            assert len(claim.cpus) == what.count
+        else:
+            assert claim.cpus == what.cpus
+
+
+def check_floor(before: state.State, after: state.State) -> None:
+    """Under the terms of `after`, the pool stays above its minimum or does not shrink."""
+    had = len(after.terms.poolable - before.ledger.exclusive)
+    assert len(after.pool) >= min(after.terms.min_shared, had)
+
+
+def check_choices(before: state.State, after: state.State) -> None:
+    """Integer containers have got no CPUs but those that they may have."""
+    if before.ledger.claims is after.ledger.claims:
+        return
+    terms = after.terms
+    for key, claim in after.ledger.claims.items():
+        if claim.kind is intent.Kind.INTEGER:
+            old = before.ledger.claims.get(key)
+            got = claim.cpus - (CpuSet() if old is None else old.cpus)
+            assert got <= terms.poolable - terms.reserved - claim.forbidden, f"{got} of {claim}"

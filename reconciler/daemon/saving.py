@@ -150,6 +150,9 @@ class Saver:
             except errors.HostFileError as error:
                 self._failed(str(error))
                 return
+            except Exception as error:  # noqa: BLE001  whatever it is, the agent must not end for it
+                self._failed(f"{type(error).__name__}: {error}")
+                return
             self._pause = max(PAUSE, SHARE * (time.monotonic() - begin))
             self._written = now
             self._why = ""

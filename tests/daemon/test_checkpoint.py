@@ -444,6 +444,16 @@ async def test_another_reason_is_told_again(its: Writing) -> None:
     assert len(its.told.records) == 2
 
 
+async def test_a_fault_of_ours_is_told_like_a_disk_that_fails(its: Writing) -> None:
+    def fail(path: str, pieces: Iterable[bytes]) -> None:
+        raise ValueError("no such letter")
+
+    its.saver._write = fail
+    its.become(OLD)
+    await its.until(lambda: bool(its.told.records))
+    assert its.told.records == [("failed", "ValueError: no such letter")]
+
+
 async def test_a_dry_run_writes_nothing_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     its = Writing(monkeypatch, dry=True)
     its.become(OLD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import pathlib
 import socket
@@ -47,6 +48,32 @@ async def test_a_second_instance_waits_and_does_not_register_beside_the_first(tm
 async def test_a_lock_that_cannot_be_made_is_a_usage_error(tmp_path: pathlib.Path) -> None:
     with pytest.raises(errors.Usage, match="cannot be opened: No such file or directory"):
         async with instance.alone(str(tmp_path / "nowhere" / "lock")):
+            pass
+
+
+async def test_a_lock_that_can_only_be_read_is_held_as_well(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = str(tmp_path / "lock")
+    really = os.open
+
+    def read_only(path: str, flags: int, mode: int = 0o777) -> int:
+        if flags & (os.O_RDWR | os.O_CREAT):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        return really(path, flags, mode)
+
+    async with instance.alone(lock):
+        pass
+    monkeypatch.setattr(os, "open", read_only)
+    waiting: list[str] = []
+    async with instance.alone(lock):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1), instance.alone(lock, on_wait=waiting.append, poll=0.01):
+                pass
+    assert len(waiting) == 1
+    os.unlink(lock)
+    with pytest.raises(errors.Usage, match="cannot be opened: Read-only file system"):
+        async with instance.alone(lock):
             pass
 
 

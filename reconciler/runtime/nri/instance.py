@@ -21,17 +21,24 @@ async def alone(
 
     `on_wait` is told once, in one sentence, if there is something to wait for; `poll` is the pause between
     two attempts, in seconds. The kernel releases the lock when the process ends, however it ends. Raises
-    Usage where the file cannot be made.
+    Usage where there is no such file, and none can be made.
     """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise errors.Usage(f"the lock file {path} cannot be opened: {error.strerror}") from error
+    descriptor = _open(path)
     try:
         await _acquire(descriptor, path, on_wait, poll)
         yield
     finally:
         os.close(descriptor)
+
+
+def _open(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        # One from before, in a folder that cannot be written any more, can be held as well.
+        with contextlib.suppress(OSError):
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        raise errors.Usage(f"the lock file {path} cannot be opened: {error.strerror}") from error
 
 
 async def _acquire(descriptor: int, path: str, on_wait: Callable[[str], None], poll: float) -> None:

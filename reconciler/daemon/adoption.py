@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import TypeVar
 
-from reconciler import events, intent, observed, report
+from reconciler import events, observed, report
 from reconciler.daemon import answers, guard, passes, telling
 from reconciler.policy import checkpoint, lifecycle, restoring, state
 from reconciler.runtime.nri import handler
@@ -64,13 +64,7 @@ class Adoption:
     def _confirm(self, saved: checkpoint.Saved) -> None:
         now = restoring.confirm(self._now(), saved.shares)
         self._become(now)
-        self._passes.restored(
-            frozenset(
-                id_
-                for id_, what in now.ledger.intents.items()
-                if what.kind in intent.CLAIMING and id_ in now.inventory.containers
-            )
-        )
+        self._passes.restored(frozenset(restoring.placed(now)))
 
     def then(self, decide: Callable[[_Asked], answers.Answer], event: _Asked) -> answers.Answer:
         """What `decide` answers, on the spot, or right after an adoption that is under way."""

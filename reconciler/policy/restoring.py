@@ -7,7 +7,7 @@ moved after the last save, and somebody may have edited it: nothing of it is tak
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from rpds import HashTrieMap
@@ -90,6 +90,14 @@ def confirm(now: state.State, shares: Mapping[events.ContainerId, int]) -> state
             key = state.claim_key(pod, container, what)
             ledger = ledger if kind is what.kind else ledger.without_claim(key)
     return dataclasses.replace(now, ledger=ledger)
+
+
+def placed(now: state.State) -> Iterator[events.ContainerId]:
+    """Containers that are known and have a claim: what differs with them is drift. Linear."""
+    for id_, what in now.ledger.intents.items():
+        container = now.inventory.containers.get(id_)
+        if container is not None and state.claim_of(now.ledger, now.pod_of(container), container, what):
+            yield id_
 
 
 def catch_up(

@@ -168,6 +168,15 @@ def test_what_was_left_alone_and_no_longer_is_is_judged_anew() -> None:
     assert now.ledger.intents[db[1].id].kind is KIND.UNMANAGED
 
 
+def test_of_those_that_are_known_only_the_holders_of_claims_count_as_placed() -> None:
+    db, other, web = (DB, running(DB, 6)), (OTHER, running(OTHER, 6)), samples.pod("web")
+    its = samples.container(web, phase=events.Phase.RUNNING)
+    now = lifecycle.absorb(
+        samples.fresh(EIGHT), events.Synchronized(pods=(DB, OTHER, web), containers=(db[1], other[1], its))
+    )
+    assert set(restoring.placed(lifecycle.adopt(now, {}))) == {db[1].id}
+
+
 def test_an_unsatisfied_container_is_tried_again() -> None:
     db, other = (DB, running(DB, 6)), (OTHER, running(OTHER, 6))
     now = samples.fresh(EIGHT)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from reconciler import errors, events, intent, inventory, observed, report
+from reconciler import errors, events, inventory, observed, report
 from reconciler.config import schema
 from reconciler.cpu import bandwidth
 from reconciler.cpu import topology as topologies
@@ -262,7 +262,7 @@ class InProcess:
         self._absorb(conversion.synchronized(pods, messages, _complain))
         if saved is not None:
             self.now = restoring.confirm(self.now, saved.shares)
-        restored = [id_ for id_, what in self.now.ledger.intents.items() if what.kind in intent.CLAIMING]
+        restored = list(restoring.placed(self.now))
         known = self.now.inventory.containers
         looks = {id_: self.look(its.cgroup) for id_, its in known.items() if its.cgroup is not None}
         self.now = lifecycle.retry(lifecycle.adopt(self.now, observed.asked_for(looks)))

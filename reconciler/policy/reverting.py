@@ -50,7 +50,7 @@ class _Step:
         self._changed = {
             key: before.ledger.claims.get(key)
             for key in {*before.ledger.claims, *after.ledger.claims}
-            if _is_as_left(now, key, before.ledger.claims.get(key), after.ledger.claims.get(key))
+            if _is_as_left(now, before, after, key)
         }
         container = after.inventory.containers[id_]
         self._pod = after.pod_of(container)
@@ -93,14 +93,20 @@ class _Step:
         return intent.Kind.INTEGER in (was.kind, other.kind) or not may_overlap
 
 
-def _is_as_left(
-    now: state.State, key: state.ClaimKey, was: state.Claim | None, became: state.Claim | None
-) -> bool:
-    """Whether the step changed the claim, and nobody since. One that it ended goes back to no one where its
-    container is gone."""
-    if was == became or now.ledger.claims.get(key) != became:
+def _is_as_left(now: state.State, before: state.State, after: state.State, key: state.ClaimKey) -> bool:
+    """Whether the step changed the claim, and nobody since. One that it ended goes back to no one whose last
+    record, or whose pod, has gone since."""
+    became = after.ledger.claims.get(key)
+    if before.ledger.claims.get(key) == became or now.ledger.claims.get(key) != became:
         return False
-    return became is not None or any(
+    if became is not None:
+        return True
+    has_pod = next(now.inventory.sandboxes(key.uid), None) is not None
+    return has_pod and (_has_record(now, key) or not _has_record(before, key))
+
+
+def _has_record(now: state.State, key: state.ClaimKey) -> bool:
+    return any(
         next(now.inventory.attempts(sandbox, key.name), None) is not None
         for sandbox in now.inventory.sandboxes(key.uid)
     )

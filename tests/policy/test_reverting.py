@@ -102,6 +102,16 @@ def test_a_claim_goes_back_to_no_one_when_its_pod_has_ended() -> None:
     assert held(reverting.revert(since, before, after, ID)) == {}
 
 
+def test_a_claim_without_a_record_that_was_given_up_for_another_of_its_pod_goes_back() -> None:
+    side = samples.creating(DB.pod, samples.container(DB.pod, "side", limits=samples.whole(1)))
+    before = node(DB, side)
+    unlisted = events.Synchronized(pods=(DB.pod,), containers=(side.container,))
+    before = lifecycle.absorb(before, unlisted)
+    after = resized(before, side, samples.whole(7))
+    assert len(before.ledger.claims) == len(after.ledger.claims) + 1
+    assert reverting.revert(after, before, after, side.container.id) == before
+
+
 def annotated_too(listed: str) -> events.ContainerCreating:
     """Another pod that names CPUs, for itself."""
     event = annotated(listed, 1)

@@ -15,45 +15,10 @@ from reconciler.config import schema
 from reconciler.cpu.idset import CpuSet
 from reconciler.sim import machine
 from tests.pipeline import samples
-from tests.soak import decisions, runtime
+from tests.soak import decisions, draws, runtime
 
-SHAPES = (
-    machine.Shape(sockets=2, cores=2),
-    machine.Shape(sockets=2, cores=2, adjacent=True),
-    machine.Shape(sockets=1, llcs=2, cores=2, adjacent=True),
-    machine.Shape(sockets=2, llcs=2, cores=1, adjacent=True),
-    machine.Shape(sockets=3, cores=1),
-)
 STEPS = 20
 """Rules in one sequence, at most."""
-NAMES = ("p0", "p1", "p2", "p3", "p4")
-BYSTANDER = "p9"
-FORBIDS = st.sampled_from(("", "", "0-1", "0-1,4-7", "0-3,6-7", "0-5", "0,2-4,6-7", "0,2,4", "2-"))
-"""Lists of forbidden CPUs, many of which leave two CPUs: whoever has to move then makes others move."""
-
-CHOICE = st.sampled_from(range(12))
-"""One of those there are, by its place in the order of ids, from the start again where there are fewer."""
-SMALL = st.sampled_from(range(8))
-SOME = st.sampled_from(range(1, 256))
-"""Bits, for CPUs or for those there are."""
-COUNTS = st.sampled_from((1, 2, 1, 2, 3, 0, 4))
-POD = st.sampled_from(NAMES)
-SORTS = st.sampled_from(("integer", "listed", "integer", "listed", "shared", "listed shared", "own lists"))
-WIDTHS = st.sampled_from((1, 2, 2, 3))
-CONTAINERS = st.sampled_from(("main", "main", "side", "init"))
-FAILING = st.sampled_from((0, 0, 1, 2, 4, 8, 5, 15, 255))
-"""Bits of the groups to which the next write fails."""
-MEANWHILE = st.sampled_from(("nothing", "nothing", "a creation", "a pod's end", "an exit", "hotplug"))
-
-
-MEMBER = st.tuples(COUNTS, FORBIDS)
-CROWDS = st.one_of(st.just(()), st.tuples(MEMBER, MEMBER, MEMBER), st.tuples(MEMBER, MEMBER, MEMBER, MEMBER))
-"""Pods that are there from the beginning: how many CPUs they want, and which they forbid."""
-
-
-def cpu_list(first: int, width: int, cpus: int) -> str:
-    """`width` CPUs from `first` on, from 0 again at the end of the machine."""
-    return str(CpuSet((first + at) % cpus for at in range(width)))
 
 
 class Machine(stateful.RuleBasedStateMachine):
@@ -66,28 +31,35 @@ class Machine(stateful.RuleBasedStateMachine):
         self._outside = sys.exception()
 
     @stateful.initialize(
-        shape=st.sampled_from(SHAPES),
+        shape=st.sampled_from(draws.SHAPES),
         mask=st.integers(0, 0xFFFF),
         minimum=st.sampled_from((1, 1, 2)),
-        crowd=CROWDS,
+        crowd=draws.CROWDS,
     )
     def boot(self, shape: machine.Shape, mask: int, minimum: int, crowd: tuple[tuple[int, str], ...]) -> None:
         self.its = runtime.Runtime(
             shape, self.reached, config=schema.Config(min_shared_cpus=minimum), mask=mask
         )
-        for name, (count, forbid) in zip(NAMES, crowd, strict=False):
+        for name, (count, forbid) in zip(draws.NAMES, crowd, strict=False):
             self.its.run(name, samples.GUARANTEED, {intent.FORBID: forbid} if forbid else {})
             self.its.create(name, "main", count)
 
-    @stateful.rule(name=POD, sort=SORTS, first=SMALL, width=WIDTHS, forbid=FORBIDS, count=COUNTS)
+    @stateful.rule(
+        name=draws.POD,
+        sort=draws.SORTS,
+        first=draws.SMALL,
+        width=draws.WIDTHS,
+        forbid=draws.FORBIDS,
+        count=draws.COUNTS,
+    )
     def run(self, *, name: str, sort: str, first: int, width: int, forbid: str, count: int) -> None:
         cpus = self.its.shape.cpus
         annotations = {}
         if sort == "own lists":
-            annotations[f"{intent.CORES}.main"] = cpu_list(first, width, cpus)
-            annotations[f"{intent.CORES}.side"] = cpu_list(first + width, 1, cpus)
+            annotations[f"{intent.CORES}.main"] = draws.cpu_list(first, width, cpus)
+            annotations[f"{intent.CORES}.side"] = draws.cpu_list(first + width, 1, cpus)
         elif sort.startswith("listed"):
-            annotations[intent.CORES] = cpu_list(first, width, cpus)
+            annotations[intent.CORES] = draws.cpu_list(first, width, cpus)
         elif forbid:
             annotations[intent.FORBID] = forbid
         qos = samples.BURSTABLE if sort in ("shared", "listed shared") else samples.GUARANTEED
@@ -95,7 +67,12 @@ class Machine(stateful.RuleBasedStateMachine):
         self.its.create(name, "main", count)
 
     @stateful.rule(
-        name=POD, container=CONTAINERS, count=COUNTS, held=st.booleans(), meanwhile=MEANWHILE, choice=CHOICE
+        name=draws.POD,
+        container=draws.CONTAINERS,
+        count=draws.COUNTS,
+        held=st.booleans(),
+        meanwhile=draws.MEANWHILE,
+        choice=draws.CHOICE,
     )
     def create(
         self, *, name: str, container: str, count: int, held: bool, meanwhile: str, choice: int
@@ -104,7 +81,13 @@ class Machine(stateful.RuleBasedStateMachine):
         self.its.create(name, container, count, held=held, meanwhile=self._meanwhile(meanwhile, choice))
 
     @stateful.rule(
-        name=POD, choice=CHOICE, first=SMALL, width=WIDTHS, count=COUNTS, failing=FAILING, meanwhile=MEANWHILE
+        name=draws.POD,
+        choice=draws.CHOICE,
+        first=draws.SMALL,
+        width=draws.WIDTHS,
+        count=draws.COUNTS,
+        failing=draws.FAILING,
+        meanwhile=draws.MEANWHILE,
     )
     def press(
         self,
@@ -125,12 +108,12 @@ class Machine(stateful.RuleBasedStateMachine):
         )
         if held:
             _, cpus = held[choice % len(held)]
-            wanted = cpu_list(sorted(cpus)[first % len(cpus)], width, self.its.shape.cpus)
+            wanted = draws.cpu_list(sorted(cpus)[first % len(cpus)], width, self.its.shape.cpus)
             self.its.run(name, samples.GUARANTEED, {intent.CORES: wanted})
             self._fail_next(failing)
             self.its.create(name, "main", count, meanwhile=self._meanwhile(meanwhile, choice))
 
-    @stateful.rule(choice=CHOICE, count=COUNTS, failing=FAILING, meanwhile=MEANWHILE)
+    @stateful.rule(choice=draws.CHOICE, count=draws.COUNTS, failing=draws.FAILING, meanwhile=draws.MEANWHILE)
     def resize(self, choice: int, count: int, failing: int, meanwhile: str) -> None:
         guaranteed = {pod.sandbox for pod in self.its.pods.values() if pod.qos is samples.GUARANTEED}
         running = self._all(events.Phase.RUNNING)
@@ -138,24 +121,24 @@ class Machine(stateful.RuleBasedStateMachine):
             self._fail_next(failing)
             self.its.resize(there[choice % len(there)], count, self._meanwhile(meanwhile, choice + 1))
 
-    @stateful.rule(choice=CHOICE)
+    @stateful.rule(choice=draws.CHOICE)
     def bear(self, choice: int) -> None:
         if unborn := sorted(self.its.unborn):
             self.its.bear(unborn[choice % len(unborn)])
 
-    @stateful.rule(choice=CHOICE, dropped=st.booleans())
+    @stateful.rule(choice=draws.CHOICE, dropped=st.booleans())
     def exit(self, choice: int, dropped: bool) -> None:
         if its := self._one(choice, events.Phase.RUNNING):
             self.its.exit(its)
             if dropped:
                 self.its.drop(its)
 
-    @stateful.rule(choice=CHOICE)
+    @stateful.rule(choice=draws.CHOICE)
     def drop(self, choice: int) -> None:
         if its := self._one(choice, events.Phase.STOPPED):
             self.its.drop(its)
 
-    @stateful.rule(name=POD, again=st.booleans())
+    @stateful.rule(name=draws.POD, again=st.booleans())
     def end(self, name: str, again: bool) -> None:
         if again:
             self.its.again(self._pod(name))
@@ -164,9 +147,9 @@ class Machine(stateful.RuleBasedStateMachine):
 
     @stateful.rule(
         how=st.sampled_from(("restart", "reconnect", "miss", "miss an end")),
-        name=POD,
-        choice=CHOICE,
-        count=COUNTS,
+        name=draws.POD,
+        choice=draws.CHOICE,
+        count=draws.COUNTS,
     )
     def connection(self, how: str, name: str, choice: int, count: int) -> None:
         if how == "restart":
@@ -180,8 +163,8 @@ class Machine(stateful.RuleBasedStateMachine):
 
     @stateful.rule(
         how=st.sampled_from(("all", "a node", "some")),
-        off=SOME,
-        choice=CHOICE,
+        off=draws.SOME,
+        choice=draws.CHOICE,
         noticed=st.booleans(),
     )
     def hotplug(self, how: str, off: int, choice: int, noticed: bool) -> None:
@@ -205,13 +188,13 @@ class Machine(stateful.RuleBasedStateMachine):
         )
         self.its.notice()
 
-    @stateful.rule(groups=SOME, always=st.booleans(), coming=SMALL)
+    @stateful.rule(groups=draws.SOME, always=st.booleans(), coming=draws.SMALL)
     def fail(self, groups: int, always: bool, coming: int) -> None:
         self._fail_next(groups, coming + 1)
         if always:
             self.its.ground.broken |= self.its.ground.failing.keys()
 
-    @stateful.rule(choice=CHOICE)
+    @stateful.rule(choice=draws.CHOICE)
     def vanish(self, choice: int) -> None:
         if its := self._one(choice, events.Phase.RUNNING):
             self.its.ground.vanishing.add(its)
@@ -220,7 +203,7 @@ class Machine(stateful.RuleBasedStateMachine):
     def heal(self) -> None:
         self.its.heal()
 
-    @stateful.rule(choice=CHOICE, cpus=SOME)
+    @stateful.rule(choice=draws.CHOICE, cpus=draws.SOME)
     def drift(self, choice: int, cpus: int) -> None:
         if its := self._one(choice, events.Phase.RUNNING):
             everything = CpuSet(range(self.its.shape.cpus))
@@ -242,7 +225,7 @@ class Machine(stateful.RuleBasedStateMachine):
     def _pod(self, name: str) -> str:
         """A pod that there is, where there is one."""
         there = sorted(self.its.pods)
-        return there[NAMES.index(name) % len(there)] if there else name
+        return there[draws.NAMES.index(name) % len(there)] if there else name
 
     def _one(self, choice: int, phase: events.Phase) -> events.ContainerId | None:
         there = self._all(phase)
@@ -256,9 +239,9 @@ class Machine(stateful.RuleBasedStateMachine):
         its = self.its
 
         def creation() -> None:
-            if BYSTANDER not in its.pods:
-                its.run(BYSTANDER, samples.GUARANTEED, {})
-            its.create(BYSTANDER, "main", 1 + choice % 2, held=True)
+            if draws.BYSTANDER not in its.pods:
+                its.run(draws.BYSTANDER, samples.GUARANTEED, {})
+            its.create(draws.BYSTANDER, "main", 1 + choice % 2, held=True)
 
         def end() -> None:
             if there := sorted(its.pods):

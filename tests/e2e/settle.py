@@ -15,9 +15,9 @@ _PATIENCE = 60.0
 _OFFLINE = pathlib.Path("/sys/devices/system/cpu/offline")
 
 
-async def settle(machine: node.Node, agent: agents.Agent) -> dict[str, Any]:
+async def settle(machine: node.Node, agent: agents.Agent, *, patience: float = _PATIENCE) -> dict[str, Any]:
     """The status once it is converged, knows exactly what the runtime has, and the kernel agrees with it."""
-    until = time.monotonic() + _PATIENCE
+    until = time.monotonic() + patience
     why = ""
     while time.monotonic() < until:
         try:
@@ -37,7 +37,7 @@ async def settle(machine: node.Node, agent: agents.Agent) -> dict[str, Any]:
                 return after
             why = why or f"converged {after['converged']}, mode {after['mode']}"
         await asyncio.sleep(0.1)
-    raise AssertionError(f"not settled after {_PATIENCE:g} s: {why}; log ends:\n{agent.tail()}")
+    raise AssertionError(f"not settled after {patience:g} s: {why}; log ends:\n{agent.tail()}")
 
 
 async def _lag(machine: node.Node, status: dict[str, Any]) -> str:

@@ -140,7 +140,8 @@ async def test_when_nri_is_switched_off_the_agent_polls_and_when_it_is_back_it_d
     finally:
         await _switch(machine, _OFF, _ON)
     agent.mode = "nri"
-    await settle.settle(machine, agent)
+    # The next attempt to connect may be a minute away by now.
+    await settle.settle(machine, agent, patience=180)
     assert (machine.cgroup(alone, stays).cpus, machine.cgroup(web, newer).cpus) == (before, placed)
 
 

@@ -76,7 +76,9 @@ def adopt(now: state.State, running_on: Mapping[events.ContainerId, CpuSet]) -> 
     """
     new = sorted(_without_place(now), key=lambda its: (_ADOPTION_ORDER[its[2].kind], its[1].id))
     in_force = {
-        its.id: what.cpus for _, its, what in new if what.cpus and running_on.get(its.id) == what.cpus
+        its.id: cpus
+        for _, its, what in new
+        if (cpus := running_on.get(its.id)) and (cpus == what.cpus or len(cpus) == what.count)
     }
     now = restoring.catch_up(now, in_force.values(), running_on)
     keeping, others = [], []

@@ -101,15 +101,16 @@ def placed(now: state.State) -> Iterator[events.ContainerId]:
 
 
 def catch_up(
-    now: state.State, lists: Iterable[CpuSet], running_on: Mapping[events.ContainerId, CpuSet]
+    now: state.State, in_force: Iterable[CpuSet], running_on: Mapping[events.ContainerId, CpuSet]
 ) -> state.State:
-    """The state in which integer containers are where they had been moved to for lists that are in force.
+    """The state in which integer containers are where they had been moved to after the last save.
 
-    A claim that overlaps one of the `lists`, of which the ledger knows nothing, is older than the move that
-    made room for it; where its container runs now, if that may be, is newer. All of them, or none.
+    A claim is older than such a move where somebody of whom the ledger knows nothing has the claim's CPUs,
+    as he is entitled to (`in_force`); where its container runs now, if that may be, is newer. All of them,
+    or none.
     """
     wanted = CpuSet()
-    for cpus in lists:
+    for cpus in in_force:
         wanted |= cpus
     stale = [claim for claim in _integer(now.ledger) if not claim.cpus.isdisjoint(wanted)]
     moved = [(claim, _running_on(now, claim, running_on)) for claim in stale]

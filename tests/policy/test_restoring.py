@@ -145,6 +145,12 @@ def test_a_move_that_was_not_saved_stays_made() -> None:
     assert held(now) == {"test/db/main": "6-7", "test/listed": "2-3"}
 
 
+def test_a_move_stays_made_though_neither_it_nor_who_has_the_former_cpus_was_saved() -> None:
+    db, other = (DB, running(DB)), (OTHER, running(OTHER))
+    now = restarted(a_node(db), db, other, looks={"db": "6-7", "other": "2-3"})
+    assert held(now) == {"test/db/main": "6-7", "test/other/main": "2-3"}
+
+
 def test_a_container_moves_for_a_list_that_came_while_the_agent_was_down() -> None:
     db, listed = (DB, running(DB)), (LISTED, running(LISTED))
     now = restarted(a_node(db), db, listed, looks={"db": "2-3", "listed": "0-7"})

@@ -173,7 +173,8 @@ class Walker:
         self, now: state.State, request: Request
     ) -> tuple[desired.Desired, dict[events.ContainerId, observed.Look]]:
         scope: set[events.ContainerId] | None = None
-        if request.scope is not None:
+        # Without a pool nobody can step aside, and who is in whose way takes a look at all.
+        if request.scope is not None and now.pool:
             scope = set(request.scope) | request.gates
             for id_ in request.gates:
                 scope.update(gate.trespassers(now, self._book, id_))

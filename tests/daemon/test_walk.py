@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import pathlib
@@ -113,6 +114,14 @@ def test_a_pass_looks_only_at_what_it_was_asked_to(ground: Ground) -> None:
     done = ground.walker().run(ground.now, walk.Request(scope=frozenset({SHARED.id})))
     assert done.looked_at == 1
     assert set(ground.kernel.looks) == {SHARED.cgroup}
+
+
+def test_without_a_pool_a_pass_looks_at_everyone(ground: Ground) -> None:
+    terms = dataclasses.replace(ground.now.terms, poolable=CpuSet.parse("2-3", what="test"))
+    now = dataclasses.replace(ground.now, terms=terms)
+    assert not now.pool
+    ground.walker().run(now, walk.Request(scope=frozenset({SHARED.id})))
+    assert set(ground.kernel.looks) == {INTEGER.cgroup}
 
 
 def test_a_gate_has_its_trespassers_looked_at_too(ground: Ground) -> None:

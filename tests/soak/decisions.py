@@ -227,7 +227,12 @@ class Agent:
             self.everything()
 
     def _compare_a_part_with_the_whole(self) -> None:
-        """A pass over some containers writes last to their files what a pass over all writes last to them."""
+        """A pass over some containers writes last to their files what a pass over all writes last to them.
+
+        Without a pool every pass is over all.
+        """
+        if not self.now.pool:
+            return
         ids = sorted(self.now.inventory.containers)
         scope = [id_ for at, id_ in enumerate(ids) if self.mask >> at & 1]
         part, whole = self._writes(scope), self._writes(None)

@@ -11,7 +11,14 @@ from collections.abc import Sequence
 
 import pytest
 
-WEIGHTS = {"test_exclusive": 8.0, "test_scenarios": 3.0, "test_drift": 2.0, "test_kernel_facts": 0.2}
+WEIGHTS = {
+    "test_exclusive": 8.0,
+    "test_cri": 3.0,
+    "test_moving": 3.0,
+    "test_scenarios": 2.0,
+    "test_drift": 2.0,
+    "test_kernel_facts": 0.2,
+}
 """By file, about how long one of its tests takes, in tens of seconds."""
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from reconciler import events
+from reconciler import events, intent
 from reconciler.config import schema
 from reconciler.cpu import topology as topologies
 from reconciler.cpu.idset import CpuSet, NodeSet
@@ -235,11 +235,19 @@ class Runtime:
         self._check_kept(before)
 
     def _check_kept(self, before: desired.Desired) -> None:
-        """Whoever was on its own CPUs keeps them, where all are online and the configuration is the first."""
+        """Whoever was on its own CPUs keeps them, where all are online and the configuration is the first.
+
+        But for one that has kept the size of a resize which was refused, because it could not be taken back
+        (`reverting.revert`): the runtime knows nothing of that size.
+        """
         self.reached["restarts"] += 1
         after = desired.desired(self.agent.now)
         for id_, was in before.items():
             its_own = was.owner is not None and self.ground.cpus.get(id_) == was.cpus
+            what = self.agent.now.ledger.intents[id_]
+            if what.kind is intent.Kind.INTEGER and len(was.cpus) != what.count:
+                self.reached["a size that the runtime does not know"] += 1
+                continue
             if its_own and self.config == self._booted and len(self.ground.online) == self.shape.cpus:
                 assert after[id_].cpus == was.cpus
                 self.reached["keeps its CPUs through a restart"] += 1

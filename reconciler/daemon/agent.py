@@ -133,6 +133,7 @@ class Agent:
         if what.kind in _ANNOTATED and not self._dry:
             step = transaction.Transaction(before=before, after=self.state, id_=event.container.id)
             if step.moves:
+                self._transactions.begin(step)
                 return asyncio.ensure_future(self._create_with_moves(step, event, placement, what))
         loop.call_soon(self._admitted, before, self.state, event, placement, what)
         return _UNADJUSTED if self._dry else answers.adjustment(placement)
@@ -184,8 +185,7 @@ class Agent:
             raise errors.Refused(verdict)
 
     def update(self, event: events.ContainerUpdating) -> answers.Answer:
-        """As `Handler.update`: always the container's own cpuset, or the runtime would write a stale one.
-        Which one that is shows only when what runs was looked at, so it waits for an adoption."""
+        """As `Handler.update`: the container's own cpuset, lest the runtime write a stale one."""
         return self._update(event) if self._dry else self._adoption.then(self._update, event)
 
     def _update(self, event: events.ContainerUpdating) -> answers.Answer:
@@ -204,6 +204,7 @@ class Agent:
             return self._present(id_)
         self.state = after
         step = transaction.Transaction(before=before, after=after, id_=id_)
+        self._transactions.begin(step)
         return asyncio.ensure_future(self._resize(step))
 
     async def _resize(self, step: transaction.Transaction) -> handler.Adjustment:

@@ -7,7 +7,7 @@ back, and so do they. On asyncio. PRD 4.8.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from reconciler import errors, events
@@ -70,29 +70,41 @@ class Transactions:
         self._guard = its_guard
         self._take_back = take_back
         self._tell = tell
+        self._begun: dict[events.ContainerId, asyncio.Future[list[str]]] = {}
+
+    def begin(self, step: Transaction) -> None:
+        """Begin with a step that is in force from this moment on; `carry_out` must follow.
+
+        No pass comes in between that knows of the step and looks at a part of the node only: it would not see
+        who is still on the CPUs that others are to have.
+        """
+        self._guard.begin(step.id_)
+        self._begun[step.id_] = self._settle(step)
 
     async def carry_out(self, step: Transaction, trouble: str) -> None:
-        """Return when the cgroups are as `step`, which is in force already, wants them.
+        """Return when the cgroups are as the step that was begun wants them.
 
         Raises Refused, beginning with `trouble`, when they could not be made so, or the runtime does not
         wait any more, and they are as they were.
         """
-        self._guard.begin(step.id_)
         try:
-            why = await self._settled(step)
+            why = _why(await self._begun.pop(step.id_))
             given_up = self._guard.has_given_up(step.id_)
             if not why and not given_up:
                 self._tell.moved(step.moves, step.pod)
                 return
             self._take_back(step)
-            await self._settled(step)
+            await self._settle(step)
         finally:
             self._guard.end(step.id_)
         reason = why or "it took too long"
         raise errors.Refused(f"{trouble}: {reason}; everything was put back, and it will be tried again")
 
-    async def _settled(self, step: Transaction) -> str:
-        """Let a pass over everything settle what the step is about: "", or what it could not."""
+    def _settle(self, step: Transaction) -> asyncio.Future[list[str]]:
+        """Let a pass over everything settle what the step is about: the verdicts on who is concerned."""
         self._passes.everything(hook=True)
-        verdicts = await asyncio.gather(*map(self._passes.gate, step.concerned()))
-        return "; ".join(dict.fromkeys(verdict for verdict in verdicts if verdict))
+        return asyncio.gather(*map(self._passes.gate, step.concerned()))
+
+
+def _why(verdicts: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(verdict for verdict in verdicts if verdict))

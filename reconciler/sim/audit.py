@@ -64,18 +64,29 @@ class Audit:
 
         An exclusive CPU in the set of anyone who is not excused is a violation.
         """
-        for name in [name for name, cpus in self._moves.items() if self._cpus(name) == cpus]:
-            self._claims[name] = dataclasses.replace(self._claims[name], cpus=self._moves.pop(name))
-        seen = frame.Frame(
-            topology=self._node.topology,
-            residents=tuple(self._resident(name) for name in self._node.names()),
-            tally=tally,
-        )
+        seen = self._frame(tally)
+        while self._have_moved():
+            # Someone moved while the files were read: who was seen on its former CPUs was there by right.
+            seen = self._frame(tally)
         self.looks += 1
         for intrusion in seen.intrusions():
             if intrusion.intruder not in self.excused and len(self.violations) < _KEPT:
                 self.violations.append(str(intrusion))
         return seen
+
+    def _have_moved(self) -> bool:
+        """Whether containers have arrived where they were to move; they hold these CPUs from now on."""
+        arrived = [name for name, cpus in self._moves.items() if self._cpus(name) == cpus]
+        for name in arrived:
+            self._claims[name] = dataclasses.replace(self._claims[name], cpus=self._moves.pop(name))
+        return bool(arrived)
+
+    def _frame(self, tally: str) -> frame.Frame:
+        return frame.Frame(
+            topology=self._node.topology,
+            residents=tuple(self._resident(name) for name in self._node.names()),
+            tally=tally,
+        )
 
     async def watch(self, on_look: Callable[[], None]) -> None:
         """Call `on_look` over and over, until cancelled."""

@@ -45,6 +45,21 @@ async def test_a_container_that_is_in_the_way_has_moved_before_the_creation_is_a
     assert [record["pod"] for record in made.records("placement.admitted")] == ["web", "db", "listed"]
 
 
+async def test_no_pass_over_a_part_comes_between_a_decision_and_its_writes(tmp_path: pathlib.Path) -> None:
+    """It would put others onto CPUs that a container has not left yet, which it does not look at."""
+    async with node.running(tmp_path) as made:
+        await made.run(WEB, SHARED)
+        await made.run(DB, INTEGER)
+        await made.quiet()
+        before = len(made.records("pass.done"))
+        made.passes.signalled((SHARED.id,), 0.0)
+        answer = made.agent.create(CREATING)
+        assert isinstance(answer, asyncio.Future)
+        await answer
+        first = made.records("pass.done")[before]
+        assert (first["looked_at"], first["found_by"]) == (3, "hook")
+
+
 async def test_while_writes_go_on_the_node_is_not_converged(tmp_path: pathlib.Path) -> None:
     async with node.running(tmp_path) as made:
         await made.run(DB, INTEGER)

@@ -60,7 +60,8 @@ REACHED = {
 
 
 def test_every_sequence_keeps_the_invariants_and_they_reach_what_they_are_about() -> None:
-    reached = machine.run(SEQUENCES)
+    # One seed, or what it reaches would depend on chance; `make soak` runs others.
+    reached = machine.run(SEQUENCES, seed=1)
     assert {what: reached[what] for what, least in REACHED.items() if reached[what] < least} == {}
 
 

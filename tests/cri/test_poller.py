@@ -23,16 +23,21 @@ BURSTABLE = runtime_pods.PodSpec(name="web", uid="5b8a-2")
 TWO = runtime_pods.ContainerSpec(name="main", limit=2000, request=2000)
 SMALL = runtime_pods.ContainerSpec(name="main", request=100)
 SECONDS = 0.5
+"""For the answers that do not come; those that do have all the time that a slow machine takes."""
+PATIENCE = 30.0
 
 
 class Polled:
     """A runtime, its CRI side, and who polls it."""
 
-    def __init__(self, its_runtime: runtime.StandInRuntime, side: runtime_cri.CriSide, path: str) -> None:
+    def __init__(
+        self, its_runtime: runtime.StandInRuntime, side: runtime_cri.CriSide, path: str, seconds: float
+    ) -> None:
+        """`seconds` is the deadline of each call."""
         self.runtime = its_runtime
         self.side = side
         self.path = path
-        self.client = client.Client(path, list_seconds=SECONDS)
+        self.client = client.Client(path, list_seconds=seconds)
         self.complaints: list[str] = []
         self.poller = poller.Poller(
             self.client, lambda error: self.complaints.append(str(error)), its_runtime.profile.runtime
@@ -46,13 +51,13 @@ class Polled:
 
 
 @contextlib.asynccontextmanager
-async def polling(name: str = "containerd-2.1") -> AsyncIterator[Polled]:
+async def polling(name: str = "containerd-2.1", *, seconds: float = PATIENCE) -> AsyncIterator[Polled]:
     """A runtime of this kind without pods."""
     with tempfile.TemporaryDirectory(prefix="cri-") as folder:
         path = str(pathlib.Path(folder, "cri.sock"))
         its = runtime.StandInRuntime("", runtime_cri_messages.PROFILES[name])
         async with runtime_cri.serving(path, its) as side:
-            made = Polled(its, side, path)
+            made = Polled(its, side, path, seconds)
             async with made.client:
                 yield made
 
@@ -166,7 +171,7 @@ async def test_what_vanishes_between_list_and_status_never_was() -> None:
 
 @pytest.mark.parametrize("call", ["ListContainers", "ListPodSandbox", "PodSandboxStatus", "ContainerStatus"])
 async def test_a_runtime_that_hangs_is_left_after_the_deadline(call: str) -> None:
-    async with polling() as its:
+    async with polling(seconds=SECONDS) as its:
         await its.run(BURSTABLE, SMALL)
         its.side.hanging.add(call)
         async with asyncio.timeout(20 * SECONDS):

@@ -58,14 +58,7 @@ class Ladder:
             while True:
                 await self._wanted.wait()
                 self._polling = polls = self._make(self._mode)
-                task = polls.start()
-                try:
-                    await asyncio.wait([task])
-                finally:
-                    polls.stop()
-                    await asyncio.wait([task])
-                if not task.cancelled():
-                    task.result()
+                await _until_it_ends(polls)
         finally:
             self._cancel_timer()
 
@@ -134,7 +127,9 @@ def parts(
     """
 
     def make(mode: polling.Mode) -> polling.Polling:
-        watcher = births.Births(_watcher(chosen.cgroup_root, tell), complain=tell.complain)
+        watcher = births.Births(
+            watching.opened(watches.Births, chosen.cgroup_root, tell.complain), complain=tell.complain
+        )
         runtime = polling.Runtime(socket=chosen.cri_socket)
         return polling.Polling(runtime, its_agent, mode, watcher, tell)
 
@@ -144,7 +139,7 @@ def parts(
         case "cri":
             polls = make(its_agent.set_mode)
             watched.on_limits = polls.limited
-            return [_until_it_fails(polls)]
+            return [_until_it_ends(polls)]
         case "auto":
             ladder = Ladder(its_agent, make, tell)
             watched.on_limits = ladder.limited
@@ -169,19 +164,13 @@ def _plugin(
     )
 
 
-async def _until_it_fails(polls: polling.Polling) -> None:
+async def _until_it_ends(polls: polling.Polling) -> None:
+    """Poll until told to stop, or cancelled; raises what a fault raises."""
     task = polls.start()
     try:
         await asyncio.wait([task])
     finally:
         polls.stop()
         await asyncio.wait([task])
-    task.result()
-
-
-def _watcher(root: str, tell: telling.Teller) -> watches.Births | None:
-    try:
-        return watches.Births(root)
-    except errors.ReconcilerError as error:
-        tell.complain(error)
-        return None
+    if not task.cancelled():
+        task.result()

@@ -81,7 +81,9 @@ def _assemble(
     stack: contextlib.AsyncExitStack,
 ) -> tuple[agent.Agent, passes.Passes, report.Book, watching.Watching]:
     book = report.Book()
-    watched = watching.Watching(_watcher(chosen.cgroup_root, tell), complain=tell.complain)
+    watched = watching.Watching(
+        watching.opened(inotify.Watcher, chosen.cgroup_root, tell.complain), complain=tell.complain
+    )
     its_agent = agent.Agent(
         state.terms(in_force.topology, in_force.config), in_force.config, watched, tell, dry=chosen.dry
     )
@@ -127,14 +129,6 @@ def _follow(chosen: options.Options, tell: telling.Teller) -> Callable[[CpuSet],
             tell.complain(error)
 
     return (lambda _: None) if chosen.simulated else confine
-
-
-def _watcher(root: str, tell: telling.Teller) -> inotify.Watcher | None:
-    try:
-        return inotify.Watcher(root)
-    except errors.ReconcilerError as error:
-        tell.complain(error)
-        return None
 
 
 async def _periodic(its_passes: passes.Passes, in_force: renewal.Renewal) -> None:

@@ -79,13 +79,12 @@ class Teller:
     def moved(self, moves: Iterable[moving.Move], pod: str) -> None:
         """Integer containers have made room for `pod` (`namespace/name`), each where it was moved to."""
         for move in moves:
-            holder, _, container = move.holder.partition(" container ")
-            namespace, _, name = holder.partition("/")
+            namespace, _, name = move.pod.partition("/")
             self._log.info(
                 "placement.moved",
                 namespace=namespace,
                 pod=name,
-                container=container,
+                container=move.key.name,
                 cpus_before=str(move.before),
                 cpus=str(move.after),
                 reason=f"{move.before} -> {move.after}, to make room for {pod}",

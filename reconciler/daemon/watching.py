@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from reconciler import errors, events
 from reconciler.host import inotify
@@ -21,6 +21,20 @@ class Listener(Protocol):
 
     def overflowed(self) -> None:
         """Events were lost."""
+
+
+_Watcher = TypeVar("_Watcher")
+
+
+def opened(
+    make: Callable[[str], _Watcher], root: str, complain: Callable[[errors.ReconcilerError], None]
+) -> _Watcher | None:
+    """A watcher of the cgroups below `root`; None where there is none to be had, which is told."""
+    try:
+        return make(root)
+    except errors.ReconcilerError as error:
+        complain(error)
+        return None
 
 
 class Watching:

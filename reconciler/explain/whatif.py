@@ -111,7 +111,7 @@ def _refused(now: state.State, what: intent.Intent, why: str) -> Document:
 def _moves(now: state.State, after: state.State) -> list[Document]:
     return [
         {
-            "pod": now.ledger.claims[move.key].pod,
+            "pod": move.pod,
             "container": move.key.name,
             "from": str(move.before),
             "to": str(move.after),

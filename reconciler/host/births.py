@@ -7,17 +7,13 @@ is listed once, when the watch is added, for a burst of `mkdir` can be faster th
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 
-import inotify_simple
 from inotify_simple import flags
 
-from reconciler import errors
-from reconciler.host import cgroupfs
+from reconciler.host import cgroupfs, watches
 
 _MASK = flags.CREATE | flags.DELETE_SELF | flags.ONLYDIR
-_NORMAL = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENODEV})
 
 
 class Births:
@@ -29,16 +25,12 @@ class Births:
         self._root = root
         self._watches: dict[str, int] = {}
         self._paths: dict[int, str] = {}
-        try:
-            self._inotify = inotify_simple.INotify(nonblocking=True)
-        except OSError as error:
-            why = f"{error.strerror}; raise fs.inotify.max_user_instances or the limit of open files"
-            raise errors.HostFileError("inotify", "open", error.errno or 0, why) from error
+        self._instance = watches.Instance()
 
     @property
     def fd(self) -> int:
         """The descriptor that becomes readable."""
-        return self._inotify.fileno()
+        return self._instance.fd
 
     @property
     def watched(self) -> frozenset[str]:
@@ -53,13 +45,9 @@ class Births:
         """
         cgroupfs.check_path(path)
         full = os.path.join(self._root, path)
-        try:
-            watch = int(self._inotify.add_watch(full, _MASK))
-        except OSError as error:
-            if error.errno in _NORMAL:
-                return ()
-            limit = "; raise fs.inotify.max_user_watches" if error.errno == errno.ENOSPC else ""
-            raise errors.HostFileError(full, "watch", error.errno or 0, f"{error.strerror}{limit}") from error
+        watch = self._instance.add(full, _MASK)
+        if watch is None:
+            return ()
         if (old := self._watches.get(path, watch)) != watch:
             self._remove(old)
         self._watches[path] = watch
@@ -76,7 +64,7 @@ class Births:
     def read(self) -> tuple[frozenset[str], bool]:
         """The cgroups that were made since the last read, and whether events were lost; returns at once."""
         made, lost = set(), False
-        for event in self._inotify.read(timeout=0):
+        for event in self._instance.read():
             lost = lost or bool(event.mask & flags.Q_OVERFLOW)
             path = self._paths.get(event.wd)
             if path is None:
@@ -91,10 +79,8 @@ class Births:
 
     def close(self) -> None:
         """Watch nothing any more."""
-        self._inotify.close()
+        self._instance.close()
 
     def _remove(self, watch: int) -> None:
         self._paths.pop(watch, None)
-        # The kernel has taken it away already, with its directory.
-        with contextlib.suppress(OSError):
-            self._inotify.rm_watch(watch)
+        self._instance.remove(watch)

@@ -1,4 +1,4 @@
-"""Who wrote to which cgroup's cpuset files: watches on directories. I/O; the one door to inotify-simple.
+"""Who wrote to which cgroup's cpuset files: watches on directories. I/O: inotify.
 
 A watch tells of every write from user space, ours included, and of the group's end; never of what the kernel
 derives, such as a child's effective CPUs. On kernels without nlink support in kernfs (6.18 and older) the
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import errno
 import os
 from dataclasses import dataclass
 
@@ -18,12 +17,11 @@ from inotify_simple import flags
 
 from reconciler import errors, observed
 from reconciler.cpu import bandwidth
-from reconciler.host import cgroupfs
+from reconciler.host import cgroupfs, watches
 
 _MASK = flags.MODIFY | flags.CREATE | flags.DELETE_SELF | flags.ONLYDIR
 _FILES = frozenset({observed.CPUS, observed.MEMS})
 _QUOTA = bandwidth.FILE
-_NORMAL = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENODEV})
 
 
 class _Kind(enum.Enum):
@@ -54,16 +52,12 @@ class Watcher:
         self._root = root
         self._watches: dict[str, tuple[int, ...]] = {}
         self._paths: dict[int, str] = {}
-        try:
-            self._inotify = inotify_simple.INotify(nonblocking=True)
-        except OSError as error:
-            why = f"{error.strerror}; raise fs.inotify.max_user_instances or the limit of open files"
-            raise errors.HostFileError("inotify", "open", error.errno or 0, why) from error
+        self._instance = watches.Instance()
 
     @property
     def fd(self) -> int:
         """The descriptor that becomes readable."""
-        return self._inotify.fileno()
+        return self._instance.fd
 
     def watch(self, path: str) -> bool:
         """Watch the cgroup, and the inner group that crun makes, if they are there: whether the cgroup is.
@@ -73,17 +67,17 @@ class Watcher:
         """
         cgroupfs.check_path(path)
         full = os.path.join(self._root, path)
-        outer = self._add(full)
+        outer = self._instance.add(full, _MASK)
         if outer is None:
             self.unwatch(path)
             return False
-        inner = self._add(os.path.join(full, observed.INNER))
-        watches = (outer,) if inner is None else (outer, inner)
+        inner = self._instance.add(os.path.join(full, observed.INNER), _MASK)
+        both = (outer,) if inner is None else (outer, inner)
         for old in self._watches.get(path, ()):
-            if old not in watches:
+            if old not in both:
                 self._remove(old)
-        self._watches[path] = watches
-        self._paths.update(dict.fromkeys(watches, path))
+        self._watches[path] = both
+        self._paths.update(dict.fromkeys(both, path))
         return True
 
     def unwatch(self, path: str) -> None:
@@ -95,7 +89,7 @@ class Watcher:
         """What has been told since the last read; returns at once."""
         told: dict[_Kind, set[str]] = {kind: set() for kind in _Kind}
         overflowed = False
-        for event in self._inotify.read(timeout=0):
+        for event in self._instance.read():
             overflowed = overflowed or bool(event.mask & flags.Q_OVERFLOW)
             path = self._paths.get(event.wd)
             kind = None if path is None else self._kind(path, event)
@@ -134,22 +128,8 @@ class Watcher:
 
     def close(self) -> None:
         """Watch nothing any more."""
-        self._inotify.close()
-
-    def _add(self, full: str) -> int | None:
-        try:
-            return int(self._inotify.add_watch(full, _MASK))
-        except OSError as error:
-            if error.errno in _NORMAL:
-                return None
-            limit = "; raise fs.inotify.max_user_watches" if error.errno == errno.ENOSPC else ""
-            raise errors.HostFileError(full, "watch", error.errno or 0, f"{error.strerror}{limit}") from error
+        self._instance.close()
 
     def _remove(self, watch: int) -> None:
         self._paths.pop(watch, None)
-        try:
-            self._inotify.rm_watch(watch)
-        except OSError as error:
-            # The kernel has taken it away already, with its directory.
-            if error.errno != errno.EINVAL:
-                raise
+        self._instance.remove(watch)

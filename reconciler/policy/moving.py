@@ -17,10 +17,10 @@ from reconciler.policy import integer, matching, placement, state
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """A claim that goes from some CPUs to others; `holder` names its container for sentences."""
+    """A claim that goes from some CPUs to others; `pod` is `namespace/name`, `key.name` its container."""
 
     key: state.ClaimKey
-    holder: str
+    pod: str
     before: CpuSet
     after: CpuSet
 
@@ -30,7 +30,7 @@ def moves(before: state.Ledger, after: state.Ledger) -> tuple[Move, ...]:
     if before.claims is after.claims:
         return ()
     found = [
-        Move(key=key, holder=old.holder, before=old.cpus, after=new.cpus)
+        Move(key=key, pod=old.pod, before=old.cpus, after=new.cpus)
         for key, old in before.claims.items()
         if old.kind is intent.Kind.INTEGER
         and (new := after.claims.get(key)) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import pathlib
@@ -10,13 +11,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import yaml
 
 from reconciler import errors
 from reconciler.daemon import api, options
+from tests.e2e import node
 
 UNIT = "cpuset-reconciler.service"
 _PATIENCE = 60.0
@@ -132,3 +134,19 @@ class Agent:
                 continue
             if isinstance(record, dict):
                 yield record
+
+
+@contextlib.asynccontextmanager
+async def running(it: Agent, machine: node.Node, name: str) -> AsyncIterator[Agent]:
+    """The agent, fresh, connected and converged. Afterwards the node has no pods, and its log, under `name`,
+    is among the results."""
+    it.forget()
+    await it.start()
+    try:
+        yield it
+    finally:
+        try:
+            await machine.clear()
+        finally:
+            it.stop()
+            it.keep_log(name)

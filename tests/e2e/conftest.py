@@ -30,14 +30,6 @@ async def machine() -> AsyncIterator[node.Node]:
 async def agent(request: pytest.FixtureRequest, machine: node.Node) -> AsyncIterator[agents.Agent]:
     """A fresh agent, connected and converged, with the parameter as its configuration if there is one. Its
     log goes to the results."""
-    it = agents.Agent(getattr(request, "param", None))
-    it.forget()
-    await it.start()
-    try:
+    made = agents.Agent(getattr(request, "param", None))
+    async with agents.running(made, machine, request.node.name) as it:
         yield it
-    finally:
-        try:
-            await machine.clear()
-        finally:
-            it.stop()
-            it.keep_log(request.node.name)

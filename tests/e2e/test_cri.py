@@ -19,17 +19,8 @@ _ROUNDS = 5
 @pytest.fixture
 async def polling(request: pytest.FixtureRequest, machine: node.Node) -> AsyncIterator[agents.Agent]:
     """A fresh agent that polls, though the node may have NRI."""
-    it = agents.Agent(source="cri")
-    it.forget()
-    await it.start()
-    try:
+    async with agents.running(agents.Agent(source="cri"), machine, request.node.name) as it:
         yield it
-    finally:
-        try:
-            await machine.clear()
-        finally:
-            it.stop()
-            it.keep_log(request.node.name)
 
 
 async def test_shared_pods_follow_an_exclusive_one(machine: node.Node, polling: agents.Agent) -> None:

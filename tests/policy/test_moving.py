@@ -54,7 +54,7 @@ def test_an_integer_container_makes_room(count: int) -> None:
     assert moving.moves(before.ledger, after.ledger) == (
         moving.Move(
             key=state.ClaimKey(events.PodUid("uid-db"), "main"),
-            holder="test/db container main",
+            pod="test/db",
             before=cpus("2-3"),
             after=cpus("4-5"),
         ),

@@ -13,6 +13,7 @@ SHELL_SCRIPTS := .ci/run $(wildcard hack/*.sh hack/vm/*.sh)
 DEMO_ARGS ?=
 TEST_ARGS ?=
 E2E_ARGS ?=
+SUITE ?= unstable
 SOAK_ARGS ?=
 BENCH_ARGS ?= hook --cpus apart --gap 2 --rounds 5
 
@@ -43,8 +44,8 @@ lint: $(VENV)/.checks ## Run every static check
 	$(BIN)/python hack/protos.py --check
 	$(BIN)/python hack/links.py
 
-e2e: $(VENV)/.agent ## Run the scenarios on a real node: root, builds and boots a machine in QEMU (E2E_ARGS)
-	$(BIN)/python hack/vm/e2e.py $(E2E_ARGS)
+e2e: $(VENV)/.agent ## Run the tests on real nodes in QEMU, as root (SUITE: unstable, trixie, ... or all; E2E_ARGS)
+	$(BIN)/python hack/vm/e2e.py --suite '$(SUITE)' $(E2E_ARGS)
 
 bench: $(VENV)/.checks ## Measure what the budgets name (BENCH_ARGS, for example 'hook --json')
 	$(BIN)/python hack/bench $(BENCH_ARGS)

@@ -32,11 +32,12 @@ _POLL_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """One machine of `machines`; `say` is given lines to show, `stop` ends it early."""
+    """One machine of `machines` for a suite; `say` is given lines to show, `stop` ends it early."""
 
     image: image.Image
     payload: pathlib.Path
     folder: pathlib.Path
+    suite: str
     number: int
     machines: int
     say: Callable[[str], None]
@@ -158,7 +159,7 @@ def _command(plan: Plan) -> list[str]:
         *_disk("payload", plan.payload, "readonly=on"),
         *_disk("results", plan.folder / "results.img", "cache=writethrough"),
         *("-kernel", str(plan.image.kernel), "-initrd", str(plan.image.initrd)),
-        *("-append", f"{kernel} e2e.share={plan.number}/{plan.machines}"),
+        *("-append", f"{kernel} e2e.suite={plan.suite} e2e.share={plan.number}/{plan.machines}"),
     ]
 
 

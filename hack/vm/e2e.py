@@ -1,6 +1,6 @@
-"""Runs tests/e2e on a real node: builds a Debian machine, boots it in QEMU, runs pytest in it. I/O.
+"""Runs tests/e2e on real nodes: builds Debian machines, boots them in QEMU, runs pytest in them. I/O.
 
-Usage: e2e.py [--suite SUITE] [--cache DIR] [--machines N] [--keep] [-k EXPRESSION] [-- PYTEST-ARGUMENTS]
+Usage: e2e.py [--suite SUITES] [--cache DIR] [--at-once N] [--keep] [-k EXPRESSION] [-- PYTEST-ARGUMENTS]
 
 Run as root on a Debian host. Exits with pytest's code, or 1 where the node could not be had. Nothing of the
 host is changed outside the cache.
@@ -17,12 +17,15 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from concurrent import futures
+from dataclasses import dataclass
 
 import boot
 import failures
 import image
 import payload
+import suites
 import trouble
 
 NO_TESTS = 5
@@ -52,23 +55,20 @@ def run(options: argparse.Namespace, passed_on: list[str]) -> int:
 
 
 def _run(options: argparse.Namespace, passed_on: list[str], cache: pathlib.Path) -> int:
-    began = time.monotonic()
-    made, built = image.get(options.suite, cache, options.mirror)
-    how = "built" if built else "reused"
-    print(f"image of {options.suite}: {how}, at {time.monotonic() - began:.0f} s", flush=True)
     folder = cache / "run"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     expression = ["-k", options.k] if options.k else []
-    disk = folder / "payload.img"
     pytest = [*(passed_on or ["-v", "--durations=10"]), *expression, "-p", "no:cacheprovider", "tests/e2e"]
-    payload.disk(disk, made, payload.site(made, cache), pytest)
-    print(f"payload for Python {made.python}, at {time.monotonic() - began:.0f} s", flush=True)
-    outcomes = _boot(made, disk, folder, options.machines)
-    for number, outcome in enumerate(outcomes, 1):
-        _close(number, outcome, folder / str(number) / "results")
+    disks = _Disks(cache, folder, options.mirror, pytest)
+    machines = planned(options.suite, options.machines)
+    began = time.monotonic()
+    outcomes = _boot(machines, disks, folder, options.at_once)
+    for machine, outcome in zip(machines, outcomes, strict=True):
+        results = folder / machine.name / "results"
+        _close(machine.name, outcome, results)
         if outcome.code not in (0, NO_TESTS):
-            for line in failures.told(folder / str(number) / "results" / "junit.xml"):
+            for line in failures.told(results / "junit.xml"):
                 print(f"  {line}")
     print(f"all done in {time.monotonic() - began:.0f} s; logs in {folder}")
     if not options.keep:
@@ -77,27 +77,85 @@ def _run(options: argparse.Namespace, passed_on: list[str], cache: pathlib.Path)
     return combined([outcome.code for outcome in outcomes])
 
 
-def _boot(made: image.Image, disk: pathlib.Path, folder: pathlib.Path, machines: int) -> list[boot.Outcome]:
-    """Run the machines side by side. Raises TroubleError."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """One of the `machines` that share a suite's tests, counted from 1."""
+
+    suite: str
+    number: int
+    machines: int
+
+    @property
+    def name(self) -> str:
+        """What its lines and its folder are called."""
+        return self.suite if self.machines == 1 else f"{self.suite}-{self.number}"
+
+
+def planned(names: Sequence[str], machines: int | None) -> list[Machine]:
+    """The machines of a run, the longest first. `machines` None: as many for each suite as it says."""
+    found = [
+        Machine(suite=name, number=number, machines=count)
+        for name in names
+        for count in [machines or suites.SUITES[name].machines]
+        for number in range(1, count + 1)
+    ]
+    return sorted(found, key=lambda machine: not suites.SUITES[machine.suite].whole)
+
+
+class _Disks:
+    """Root disks and payloads, made when the first machine needs them: one at a time for each Debian."""
+
+    def __init__(
+        self, cache: pathlib.Path, folder: pathlib.Path, mirror: str | None, pytest: list[str]
+    ) -> None:
+        self._cache = cache
+        self._folder = folder
+        self._mirror = mirror
+        self._pytest = pytest
+        self._locks = {suite.debian: threading.Lock() for suite in suites.SUITES.values()}
+
+    def get(self, debian: str) -> tuple[image.Image, pathlib.Path]:
+        """The image and the payload's disk for it. Raises TroubleError."""
+        began = time.monotonic()
+        disk = self._folder / f"payload-{debian}.img"
+        with self._locks[debian]:
+            made, built = image.get(debian, self._cache, self._mirror)
+            if not disk.exists():
+                payload.disk(disk, made, payload.site(made, self._cache), self._pytest)
+                how = "built" if built else "reused"
+                seconds = time.monotonic() - began
+                print(
+                    f"image of {debian}: {how}, payload for Python {made.python}: {seconds:.0f} s", flush=True
+                )
+        return made, disk
+
+
+def _boot(
+    machines: Sequence[Machine], disks: _Disks, folder: pathlib.Path, at_once: int
+) -> list[boot.Outcome]:
+    """Run the machines, so many at once. Raises TroubleError."""
     stop = threading.Event()
-    plans = []
-    for number in range(1, machines + 1):
-        mark = f"{number}| " if machines > 1 else ""
-        (folder / str(number)).mkdir()
-        plans.append(
-            boot.Plan(
-                image=made,
-                payload=disk,
-                folder=folder / str(number),
-                number=number,
-                machines=machines,
-                say=lambda line, mark=mark: print(f"{mark}{line}", flush=True),  # type: ignore[misc]
-                stop=stop,
-            )
+
+    def one(machine: Machine) -> boot.Outcome:
+        made, payload_ = disks.get(suites.SUITES[machine.suite].debian)
+        its = folder / machine.name
+        its.mkdir()
+        mark = f"{machine.name}| " if len(machines) > 1 else ""
+        plan = boot.Plan(
+            image=made,
+            payload=payload_,
+            folder=its,
+            suite=machine.suite,
+            number=machine.number,
+            machines=machine.machines,
+            say=lambda line: print(f"{mark}{line}", flush=True),
+            stop=stop,
         )
-    with futures.ThreadPoolExecutor(machines) as threads:
+        return boot.run(plan)
+
+    with futures.ThreadPoolExecutor(at_once) as threads:
         try:
-            return list(threads.map(boot.run, plans))
+            return list(threads.map(one, machines))
         finally:
             stop.set()
 
@@ -110,13 +168,13 @@ def combined(codes: list[int | None]) -> int:
     return next((code for code in told if code not in (0, NO_TESTS)), 0)
 
 
-def _close(number: int, outcome: boot.Outcome, results: pathlib.Path) -> None:
+def _close(name: str, outcome: boot.Outcome, results: pathlib.Path) -> None:
     """The lines that a reader looks for at the end."""
     retries = results / "retries.txt"
     slow = len(retries.read_text().splitlines()) if retries.exists() else 0
     ending = "no results came back" if outcome.code is None else f"pytest exited with {outcome.code}"
     print(
-        f"machine {number}: {ending}; failed boots before: {outcome.failed_boots}; "
+        f"machine {name}: {ending}; failed boots before: {outcome.failed_boots}; "
         f"boot {outcome.boot_seconds:.0f} s, tests {outcome.test_seconds:.0f} s; "
         f"requests that were too slow and made again: {slow}"
     )
@@ -128,20 +186,35 @@ def _arguments(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
         at = given.index("--")
         given, passed_on = given[:at], given[at + 1 :]
     parser = argparse.ArgumentParser(prog="hack/vm/e2e.py", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--suite", default="unstable", help="Debian suite of the node (default: %(default)s)")
+    parser.add_argument(
+        "--suite",
+        type=_suites,
+        default="unstable",
+        help=f"all, or some of {', '.join(suites.SUITES)} with commas between (default: %(default)s)",
+    )
     parser.add_argument("--mirror", help="where Debian's packages are (default: mmdebstrap's)")
     parser.add_argument(
         "--cache", type=pathlib.Path, default=pathlib.Path("build/vm"), help="default: %(default)s"
     )
     parser.add_argument(
-        "--machines",
+        "--machines", type=int, help="share each suite's tests among so many machines (default: as it says)"
+    )
+    parser.add_argument(
+        "--at-once",
         type=int,
         default=min(2, os.cpu_count() or 1),
-        help="share the tests among so many machines, a CPU and 3 GiB each (default: %(default)s)",
+        help="machines that run side by side, a CPU and 3 GiB each (default: %(default)s)",
     )
     parser.add_argument("--keep", action="store_true", help="keep the disks of the run")
     parser.add_argument("-k", metavar="EXPRESSION", help="run the tests that match, as pytest's -k")
     return parser.parse_args(given), passed_on
+
+
+def _suites(text: str) -> list[str]:
+    try:
+        return suites.named(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 if __name__ == "__main__":

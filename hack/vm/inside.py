@@ -16,22 +16,29 @@ import sys
 import tarfile
 import time
 
+import suites
+
 PAYLOAD = pathlib.Path("/opt/payload")
 RESULTS_DISK = "/dev/disk/by-id/virtio-results"
 LIVE_PORT = "/dev/virtio-ports/live"
 RESULTS = pathlib.Path("/run/results")
+CONTAINERD = pathlib.Path("/etc/containerd/config.toml")
 SLICES = ("kubepods.slice", "kubepods-burstable.slice", "kubepods-besteffort.slice")
+CGROUPS = pathlib.Path("/sys/fs/cgroup")
+PODS = ("kubepods", "kubepods/burstable", "kubepods/besteffort")
+CONTROLLERS = "+cpuset +cpu +memory +pids"
 
 
 def main() -> None:
     """Ready the node, run the tests, hand back what came of it."""
     RESULTS.mkdir()
+    suite = suites.SUITES[_told("e2e.suite")]
     code = 1
     with open(LIVE_PORT, "wb", buffering=0) as live:
         try:
-            _ready()
+            _ready(suite)
             live.write(b"the node is up\n")
-            code = _test(live)
+            code = _test(live, suite)
         finally:
             with (RESULTS / "journal.txt").open("wb") as out:
                 subprocess.run(["journalctl", "--no-pager", "-o", "short-monotonic"], stdout=out, check=False)
@@ -41,27 +48,36 @@ def main() -> None:
             os.sync()
 
 
-def _ready() -> None:
-    """Import the image, and make the slices that kubelet makes, with the controllers that it turns on."""
+def _ready(suite: suites.Suite) -> None:
+    """Import the image, and make what kubelet makes, with the controllers that it turns on."""
+    if suite.driver == "cgroupfs":
+        text = CONTAINERD.read_text()
+        CONTAINERD.write_text(text.replace("SystemdCgroup = true", "SystemdCgroup = false"))
+        subprocess.run(["systemctl", "restart", "containerd.service"], check=True)
     until = time.monotonic() + 120
     command = ["ctr", "-n", "k8s.io", "images", "import", "/opt/image.tar"]
     while subprocess.run(command, check=False).returncode != 0:
         if time.monotonic() > until:
             sys.exit("containerd does not take the image")
         time.sleep(1)
-    subprocess.run(["systemctl", "start", *SLICES], check=True)
-    root = pathlib.Path("/sys/fs/cgroup")
-    kubepods = root / "kubepods.slice"
-    qos = [kubepods / name for name in SLICES[1:]]
-    for group in (root, kubepods, *qos):
-        (group / "cgroup.subtree_control").write_text("+cpuset +cpu +memory +pids")
+    if suite.driver == "systemd":
+        subprocess.run(["systemctl", "start", *SLICES], check=True)
+        groups = [CGROUPS, CGROUPS / SLICES[0], *(CGROUPS / SLICES[0] / name for name in SLICES[1:])]
+    else:
+        groups = [CGROUPS, *(CGROUPS / name for name in PODS)]
+    for group in groups:
+        group.mkdir(exist_ok=True)
+        (group / "cgroup.subtree_control").write_text(CONTROLLERS)
 
 
-def _test(live: io.FileIO) -> int:
+def _test(live: io.FileIO, suite: suites.Suite) -> int:
     environment = {
         **os.environ,
         "PYTHONPATH": f"{PAYLOAD}:{PAYLOAD / 'site'}:{PAYLOAD / 'hack/vm'}",
-        "SHARE": _share(),
+        "SHARE": _told("e2e.share"),
+        "DRIVER": suite.driver,
+        "DOOR": suite.door,
+        "WHOLE": "yes" if suite.whole else "",
         "PYTHONUNBUFFERED": "1",
         "RESULTS": str(RESULTS),
     }
@@ -73,10 +89,10 @@ def _test(live: io.FileIO) -> int:
     return done.returncode
 
 
-def _share() -> str:
-    """Which of how many machines this one is, from the kernel's command line."""
+def _told(name: str) -> str:
+    """A word of the kernel's command line, less its name."""
     words = pathlib.Path("/proc/cmdline").read_text().split()
-    return next(word.removeprefix("e2e.share=") for word in words if word.startswith("e2e.share="))
+    return next(word.removeprefix(f"{name}=") for word in words if word.startswith(f"{name}="))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import yaml
 
 from reconciler import errors
 from reconciler.daemon import api, options
-from tests.e2e import node
+from tests.e2e import node, place
 
 UNIT = "cpuset-reconciler.service"
 _PATIENCE = 60.0
@@ -31,7 +31,7 @@ class Agent:
 
     def __init__(self, config: dict[str, object] | None = None, *, source: str = "auto") -> None:
         """`source` is its door to the runtime."""
-        self.mode = "cri" if source == "cri" else "nri"
+        self.mode = place.DOOR if source == "auto" else source
         """How it must be connected to count as settled."""
         self._source = source
         _FOLDER.mkdir(exist_ok=True)

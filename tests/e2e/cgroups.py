@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import pathlib
+import re
 import subprocess
 import time
 from dataclasses import dataclass
 
 from reconciler.cpu.idset import CpuSet
-from tests.e2e import kubelet
+from tests.e2e import kubelet, place
 
 _PATIENCE = 30.0
-KUBEPODS = kubelet.ROOT / "kubepods.slice"
+_CONTAINER = re.compile(r"cri-containerd-[0-9a-f]{64}\.scope|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +86,11 @@ def cpus(text: str) -> CpuSet:
 
 
 def scopes() -> dict[str, str]:
-    """`cpuset.cpus` of every container of the node, pause containers included, by the scope's name."""
+    """`cpuset.cpus` of every container of the node, pause containers included, by its group's name."""
     found = {}
-    for file in KUBEPODS.glob("**/cri-containerd-*.scope/cpuset.cpus"):
+    for file in kubelet.KUBEPODS.glob("**/cpuset.cpus"):
+        if _CONTAINER.fullmatch(file.parent.name) is None:
+            continue
         try:
             found[file.parent.name] = file.read_text().strip()
         except OSError:  # it ended between the listing and the read
@@ -96,5 +99,5 @@ def scopes() -> dict[str, str]:
 
 
 def scope(container: str) -> str:
-    """The name of a container's scope."""
-    return f"cri-containerd-{container}.scope"
+    """The name of a container's group."""
+    return f"cri-containerd-{container}.scope" if place.HAS_SYSTEMD else container

@@ -1,35 +1,41 @@
-"""What kubelet does with cgroups before it asks the runtime for anything: slices, controllers on."""
+"""What kubelet does with cgroups before it asks the runtime for anything, with either cgroup driver."""
 
 from __future__ import annotations
 
 import pathlib
 import time
 
-from tests.e2e import systemd
+from reconciler.runtime import cgroup_path
+from tests.e2e import place, systemd
 
 ROOT = pathlib.Path("/sys/fs/cgroup")
-QOS_SLICES = ("kubepods.slice", "kubepods-burstable.slice", "kubepods-besteffort.slice")
+_QOS = {
+    True: ("kubepods.slice", "kubepods-burstable.slice", "kubepods-besteffort.slice"),
+    False: ("/kubepods", "/kubepods/burstable", "/kubepods/besteffort"),
+}
+QOS_PARENTS = _QOS[place.HAS_SYSTEMD]
+KUBEPODS = ROOT / cgroup_path.parent_directory(QOS_PARENTS[0])
 _CONTROLLERS = ("cpuset", "cpu", "io", "memory", "pids")
 _SYSTEMD = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
 
 
 def start() -> None:
-    """The slices that kubelet makes when it starts; nothing where they are."""
-    for name in QOS_SLICES:
+    """The groups that kubelet makes when it starts; nothing where they are."""
+    for name in QOS_PARENTS:
         make(name)
 
 
-def directory(name: str) -> pathlib.Path:
-    """The cgroup of a slice: a name expands at each dash (systemd.slice(5))."""
-    pieces = name.removesuffix(".slice").split("-")
-    parents = ("-".join(pieces[:end]) + ".slice" for end in range(1, len(pieces) + 1))
-    return ROOT.joinpath(*parents)
+def directory(parent: str) -> pathlib.Path:
+    """The cgroup that a pod's `cgroup_parent` names."""
+    return ROOT / cgroup_path.parent_directory(parent)
 
 
 def make(name: str, shares: int = 2) -> None:
-    """Start a slice as libcontainer's systemd driver does, and switch the controllers on down to it."""
+    """Make a group as libcontainer's drivers do, and switch the controllers on down to it."""
     path = directory(name)
-    if not path.exists():
+    if not place.HAS_SYSTEMD:
+        path.mkdir(parents=True, exist_ok=True)
+    elif not path.exists():
         weight = 1 + (shares - 2) * 9999 // 262142
         properties = [
             *("Description", "s", f"slice {name} of kubelet"),
@@ -46,7 +52,10 @@ def make(name: str, shares: int = 2) -> None:
 
 
 def limit(name: str, quota: str) -> None:
-    """Set the CFS quota of a slice: the text of `cpu.max`, with a period of 100 ms."""
+    """Set the CFS quota of a pod's group: the text of `cpu.max`, with a period of 100 ms."""
+    if not place.HAS_SYSTEMD:
+        (directory(name) / "cpu.max").write_text(quota)
+        return
     percent = int(quota.split(maxsplit=1)[0]) // 1000
     systemd.systemctl("set-property", "--runtime", name, f"CPUQuota={percent}%")
 
@@ -60,8 +69,34 @@ def switch_on(path: pathlib.Path, controllers: tuple[str, ...] = _CONTROLLERS) -
 
 
 def remove(*names: str) -> None:
-    """Stop pods' slices."""
-    systemd.systemctl("stop", *names)
+    """Remove pods' groups; what runs in them has ended."""
+    if place.HAS_SYSTEMD:
+        systemd.systemctl("stop", *names)
+        return
+    for name in names:
+        _remove_tree(directory(name))
+
+
+def _remove_tree(path: pathlib.Path) -> None:
+    """As kubelet: again until the kernel has seen every process off."""
+    until = time.monotonic() + 30
+    while True:
+        for group in sorted(path.rglob("*/"), reverse=True):
+            _try_to_remove(group)
+        if _try_to_remove(path):
+            return
+        assert time.monotonic() < until, f"{path} is still in use"
+        time.sleep(0.05)
+
+
+def _try_to_remove(path: pathlib.Path) -> bool:
+    try:
+        path.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _wait_for(path: pathlib.Path) -> None:

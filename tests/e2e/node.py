@@ -17,12 +17,11 @@ from reconciler.runtime import cgroup_path
 from reconciler.runtime.cri import client
 from reconciler.runtime.cri import cri_pb2 as cri
 from reconciler.sim import runtime_pods
-from tests.e2e import cgroups, kubelet
+from tests.e2e import cgroups, kubelet, place
 
 SOCKET = "/run/containerd/containerd.sock"
 IMAGE = "localhost/pause:1"
 SLEEP = ("/bin/sleep", "1000000")
-_NAMING = runtime_pods.Naming()
 _MEMORY = 32 << 20
 _PATIENCE = 60.0
 _TRIES = 5
@@ -52,7 +51,7 @@ class Pod:
     @property
     def parent(self) -> str:
         """Its slice."""
-        return _NAMING.parent(self.spec)
+        return place.NAMING.parent(self.spec)
 
 
 class Node:
@@ -78,7 +77,7 @@ class Node:
 
     async def run_pod(self, spec: runtime_pods.PodSpec) -> Pod:
         """Make the pod's slice and run its sandbox. Raises Refused."""
-        kubelet.make(_NAMING.parent(spec))
+        kubelet.make(place.NAMING.parent(spec))
         config = _sandbox_config(spec)
         pod = Pod(spec=spec, sandbox=await self.cri.run_sandbox(config), config=config)
         self.pods[spec.name] = pod
@@ -154,7 +153,7 @@ class Node:
 
     def cgroup(self, pod: Pod, id_: str) -> cgroups.Cgroup:
         """The cgroup of a container, or of the pause container by the sandbox's id."""
-        return cgroups.Cgroup(kubelet.ROOT / cgroup_path.directory(_NAMING.path(pod.parent, id_)))
+        return cgroups.Cgroup(kubelet.ROOT / cgroup_path.directory(place.NAMING.path(pod.parent, id_)))
 
     def cgroups(self) -> dict[str, cgroups.Cgroup]:
         """The cgroup of everything that was run here and not deleted, by id; some may be gone."""
@@ -209,7 +208,7 @@ def _sandbox_config(spec: runtime_pods.PodSpec) -> cri.PodSandboxConfig:
         labels=_labels(spec),
         annotations={**spec.annotations, "kubernetes.io/config.source": "api"},
         linux=cri.LinuxPodSandboxConfig(
-            cgroup_parent=_NAMING.parent(spec),
+            cgroup_parent=place.NAMING.parent(spec),
             security_context=cri.LinuxSandboxSecurityContext(namespace_options=namespaces),
         ),
     )

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.e2e import agent as agents
-from tests.e2e import cgroups, node, pods, settle, systemd, witness
+from tests.e2e import cgroups, node, place, pods, settle, systemd, witness
 
 # covers: PRD-8.11
 _CONFIG = pathlib.Path("/etc/containerd/config.toml")
@@ -110,11 +110,10 @@ async def test_how_long_a_container_runs_before_it_is_placed(
     print(f"{born_right} of {_ROUNDS} had their CPUs at their first look, {born_alone} had them alone")
 
 
+@place.needs_nri
 async def test_when_nri_is_switched_off_the_agent_polls_and_when_it_is_back_it_does_not(
     machine: node.Node, agent: agents.Agent
 ) -> None:
-    if _ON not in _CONFIG.read_text():
-        pytest.skip("the runtime of this node has no NRI that could be switched off")
     alone = await machine.run_pod(pods.guaranteed("db"))
     stays = await machine.run(alone, pods.WHOLE_TWO)
     await settle.settle(machine, agent)

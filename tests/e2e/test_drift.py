@@ -10,7 +10,7 @@ import pytest
 
 from reconciler import errors
 from tests.e2e import agent as agents
-from tests.e2e import node, pods, settle, systemd
+from tests.e2e import node, place, pods, settle, systemd
 
 _TRIES = 10
 
@@ -35,6 +35,7 @@ async def test_a_wrong_write_by_a_shell_is_repaired_and_logged(
     assert repaired["lasted_ms"] > 0
 
 
+@place.needs_systemd
 async def test_a_daemon_reload_after_a_pool_change_is_repaired_with_the_time_it_lasted(
     machine: node.Node, agent: agents.Agent
 ) -> None:
@@ -57,6 +58,7 @@ async def test_a_daemon_reload_after_a_pool_change_is_repaired_with_the_time_it_
     print(f"daemon-reload undone after {repaired['lasted_ms']} ms")
 
 
+@place.needs_nri
 async def test_an_update_of_the_quota_alone_keeps_the_placement(
     machine: node.Node, agent: agents.Agent
 ) -> None:
@@ -93,6 +95,7 @@ async def test_an_agent_that_was_killed_finds_every_placement_and_mends_what_it_
     assert (classes[listed], classes[own], classes[follows]) == ("annotated-exclusive", "integer", "shared")
 
 
+@place.needs_nri
 async def test_a_refused_creation_tells_the_pods_owner_why(machine: node.Node, agent: agents.Agent) -> None:
     first = await machine.run_pod(pods.guaranteed("first", "2-3"))
     holds = await machine.run(first, pods.WHOLE_TWO)
@@ -113,6 +116,7 @@ async def test_an_annotated_pod_has_the_memory_of_its_cpus(machine: node.Node, a
     assert cgroup.mems == "1"
 
 
+@place.needs_systemd
 async def test_a_parent_narrowed_by_systemd_is_told_and_ends_by_itself_when_it_is_undone(
     machine: node.Node, agent: agents.Agent
 ) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from reconciler.sim import runtime_pods
 from tests.e2e import agent as agents
-from tests.e2e import cgroups, node, pods, settle, witness
+from tests.e2e import cgroups, node, place, pods, settle, witness
+
+pytestmark = place.needs_nri
 
 _SHARED_PODS = 4
 _CONTAINERS_EACH = 5

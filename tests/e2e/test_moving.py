@@ -9,7 +9,9 @@ import pytest
 
 from reconciler import errors
 from tests.e2e import agent as agents
-from tests.e2e import cgroups, node, pods, settle
+from tests.e2e import cgroups, node, place, pods, settle
+
+pytestmark = place.needs_nri
 
 SPIN = ("/bin/sh", "-c", "while :; do :; done")
 _PATIENCE = 60.0

@@ -6,7 +6,7 @@ import pathlib
 
 from reconciler import events
 from reconciler.sim import runtime_pods
-from tests.e2e import node
+from tests.e2e import kubelet, node
 from tests.scenarios import model
 
 WHOLE = runtime_pods.ContainerSpec(name="main", limit=2000, request=2000)
@@ -24,7 +24,7 @@ async def test_a_guaranteed_pod_runs_directly_under_kubepods(machine: node.Node)
     pod = await machine.run_pod(spec)
     id_ = await machine.run(pod, WHOLE)
     cgroup = machine.cgroup(pod, id_)
-    assert cgroup.path.parent.parent.name == "kubepods.slice"
+    assert cgroup.path.parent.parent == kubelet.KUBEPODS
     assert (cgroup.cpus, cgroup.effective) == ("", "0-7")
     assert cgroup.read("cpu.max") == "200000 100000"
     assert cgroup.allowed() == {"0-7"}

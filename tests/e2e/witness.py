@@ -11,18 +11,22 @@ import pathlib
 from dataclasses import dataclass
 
 from reconciler.cpu.idset import CpuSet
-from tests.e2e import cgroups, kubelet, node
+from tests.e2e import cgroups, kubelet, node, place
 
 _SCRIPT = """
 snapshot() {
   echo "moment:$1"
-  grep -H '' /host/kubepods.slice/*/*.scope/cpuset.cpus /host/kubepods.slice/*/*/*.scope/cpuset.cpus
+  grep -H '' FILES
 }
 trap 'snapshot last; exit 0' TERM
 snapshot first
 grep Cpus_allowed_list /proc/self/status
 while :; do sleep 0.2; snapshot meanwhile; done
 """
+_FILES = {
+    True: "/host/kubepods.slice/*/*.scope/cpuset.cpus /host/kubepods.slice/*/*/*.scope/cpuset.cpus",
+    False: "/host/kubepods/pod*/*/cpuset.cpus /host/kubepods/*/pod*/*/cpuset.cpus",
+}
 _FOLDER = pathlib.Path("/run/witness")
 _PATIENCE = 300.0
 """Seconds; an emulated machine on a busy host is slow."""
@@ -63,7 +67,8 @@ def command(name: str) -> list[str]:
     """The workload's command line; its output goes to a file of the name."""
     _FOLDER.mkdir(exist_ok=True)
     (_FOLDER / name).write_text("")
-    return ["/bin/sh", "-c", f"exec >> /witness/{name} 2> /dev/null\n{_SCRIPT}"]
+    script = _SCRIPT.replace("FILES", _FILES[place.HAS_SYSTEMD])
+    return ["/bin/sh", "-c", f"exec >> /witness/{name} 2> /dev/null\n{script}"]
 
 
 def mounts() -> list[node.Mount]:

@@ -1,8 +1,9 @@
 """Reads and writes cpuset files below a cgroup2 mount. I/O, through directory descriptors.
 
 A descriptor is kept for every cgroup that was looked at: it says which cgroup is meant even after another
-one was made under the same name, and spares the kernel the walk through the path. Not thread-safe; the
-agent's worker is the only user. Whether the mount is one at all is `cgroupmount`'s matter.
+one was made under the same name, and spares the kernel the walk through the path. At most half of the
+descriptors that the process may have are kept so, and fewer where none is left. Not thread-safe; the agent's
+worker is the only user. Whether the mount is one at all is `cgroupmount`'s matter.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +26,7 @@ _CHILDLESS = 2
 """The links of a directory without directories: its name and its own dot."""
 _VANISHED = frozenset({errno.ENOENT, errno.ENODEV, errno.ENOTDIR})
 """What the kernel says of a cgroup that is gone: of its path, and of files below a descriptor of it."""
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE})
 _HINTS = {
     errno.EROFS: "the cgroup2 mount is read-only here; mount it read-write",
     errno.EPERM: "not permitted; a container cannot write to its own cgroup",
@@ -34,6 +37,7 @@ _HINTS = {
     errno.ENOSPC: "the kernel would leave the processes of the group without CPUs or memory",
     errno.EBUSY: "the kernel refuses while deadline tasks or a partition need these CPUs",
     errno.EMFILE: "no file descriptor is left; raise the limit of open files",
+    errno.ENFILE: "the machine has no file descriptor left; raise fs.file-max",
 }
 
 
@@ -63,6 +67,8 @@ class Cgroupfs:
         try:
             return self._look(path, quotas)
         except OSError as error:
+            if error.errno in _EXHAUSTED and self._give_up():
+                return self.look(path, quotas)
             if error.errno not in _VANISHED:
                 return observed.Unreadable(error=self._error(self._file(path, error), "read", error))
         # The descriptor may be of a cgroup that has made room for another: once more, by the path.
@@ -84,6 +90,9 @@ class Cgroupfs:
         try:
             self._write(path, file, text)
         except OSError as error:
+            if error.errno in _EXHAUSTED and self._give_up():
+                self.write(path, file, text)
+                return
             if error.errno not in _VANISHED:
                 raise self._error(f"{path}/{file}", "write", error) from error
         else:
@@ -155,11 +164,26 @@ class Cgroupfs:
         if known is not None:
             return known
         check_path(path)
+        self._make_room()
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         descriptor = os.open(os.path.join(self.root, path), flags)
         links = os.fstat(descriptor).st_nlink
         made = self._open[path] = _Directory(descriptor, links, _has_inner(descriptor))
         return made
+
+    def _make_room(self) -> None:
+        """Keep no more descriptors than half of what the process may have. Whoever came last goes: passes
+        look at all in the same order, and the others would be gone again before their turn."""
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != resource.RLIM_INFINITY and len(self._open) >= max(1, soft // 2):
+            self.forget(next(reversed(self._open)))
+
+    def _give_up(self) -> bool:
+        """Close every other descriptor that is kept: whether there was one."""
+        given_up = list(self._open)[::2]
+        for path in given_up:
+            self.forget(path)
+        return bool(given_up)
 
     def _is_there(self, path: str) -> bool:
         return os.path.isdir(os.path.join(self.root, path))

@@ -36,16 +36,16 @@ class UnixDial:
 
     async def connect(self) -> socket.socket:
         """As `Dial.connect`."""
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            sock.setblocking(False)
-            await asyncio.get_running_loop().sock_connect(sock, self._path)
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                sock.setblocking(False)
+                await asyncio.get_running_loop().sock_connect(sock, self._path)
+            except BaseException:
+                sock.close()
+                raise
         except OSError as error:
-            sock.close()
             raise errors.Retryable(f"connecting to {self._path}: {error.strerror or error}") from error
-        except BaseException:
-            sock.close()
-            raise
         return sock
 
 

@@ -10,13 +10,25 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+Ground = Literal[
+    "annotation", "namespace", "held", "room", "bounds", "pool", "writes", "time", "runtime", "other"
+]
+"""What a refusal is for, in one word; `docs/reference/metrics.md` explains each."""
+
 
 class ReconcilerError(Exception):
     """Root of the tree. Its text is one sentence that names what, where and why."""
 
 
 class Refused(ReconcilerError):
-    """A creation or a change is not granted. The text is written for the pod's owner."""
+    """A creation or a change is not granted. The text is written for the pod's owner, `ground` for whoever
+    counts."""
+
+    def __init__(self, text: str, ground: Ground = "other") -> None:
+        super().__init__(text)
+        self.ground = ground
 
 
 class Malformed(ReconcilerError):

@@ -47,7 +47,7 @@ class Agent:
         self._tell = tell
         self._dry = dry
         self._awaits_list = False
-        self._guard = guard.Guard()
+        self._guard = guard.Guard(tell.counters)
 
     def attach(self, its_passes: passes.Passes, saved: checkpoint.Saved | None = None) -> None:
         """Make passes with these, and go on with what was saved; once, before the first event."""
@@ -125,7 +125,7 @@ class Agent:
         try:
             self.state, placement, what = lifecycle.admit(before, event)
         except errors.Refused as refused:
-            loop.call_soon(self._tell.refused, event, str(refused))
+            loop.call_soon(self._tell.refused, event, refused)
             if self._dry:
                 self.state = lifecycle.absorb(before, event)
                 return _UNADJUSTED
@@ -149,7 +149,7 @@ class Agent:
         try:
             await self._transactions.carry_out(step, f"CPUs {placement.cpus} could not be freed")
         except errors.Refused as refused:
-            self._tell.refused(event, str(refused))
+            self._tell.refused(event, refused)
             raise
         self._admitted(step.before, step.after, event, placement, what)
         return answers.adjustment(placement)
@@ -182,7 +182,7 @@ class Agent:
         verdict = await self._passes.gate(id_)
         if verdict and not self._dry:
             self._tell.held_up(self.state, id_, verdict)
-            raise errors.Refused(verdict)
+            raise errors.Refused(verdict, "writes")
 
     def update(self, event: events.ContainerUpdating) -> answers.Answer:
         """As `Handler.update`: the container's own cpuset, lest the runtime write a stale one."""
@@ -197,7 +197,7 @@ class Agent:
         try:
             after = resizing.resize(before, event)
         except errors.Refused as refused:
-            self._tell.resize_refused(before, id_, str(refused))
+            self._tell.resize_refused(before, id_, refused)
             raise
         if after.ledger.claims is before.ledger.claims:
             self._become(after)
@@ -212,7 +212,7 @@ class Agent:
         try:
             await self._transactions.carry_out(step, "the resize could not be carried out")
         except errors.Refused as refused:
-            self._tell.resize_refused(step.before, step.id_, str(refused))
+            self._tell.resize_refused(step.before, step.id_, refused)
             raise
         self._tell.resized(step.before, step.after, step.id_)
         self._become(lifecycle.retry(self.state))

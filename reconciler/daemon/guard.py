@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from reconciler import errors, events, intent
 from reconciler.config import schema
-from reconciler.daemon import answers
+from reconciler.daemon import answers, counters
 from reconciler.policy import desired, state
 from reconciler.runtime.nri import handler
 
 TOO_LATE = "the node's CPUs could not be made ready in time; it will be tried again"
+_REQUESTS = {
+    events.ContainerCreating: "create",
+    events.ContainerStarting: "start",
+    events.ContainerUpdating: "update",
+}
+"""Hooks that can take long, as they are counted."""
 
 
 class Guard:
     """Knows which containers' hooks are still at work, and of which the runtime has given up waiting."""
 
-    def __init__(self) -> None:
+    def __init__(self, counts: counters.Counters) -> None:
+        self._counts = counts
         self._working: set[events.ContainerId] = set()
         self._given_up: set[events.ContainerId] = set()
 
@@ -43,6 +50,20 @@ class Guard:
         """The safe answer: an exclusive container is refused, unless `onGuard` is `admit`; a shared one gets
         the last known pool, one that is updated its present place, one that is left alone nothing. Raises
         Refused."""
+        request = _REQUESTS.get(type(event))
+        try:
+            answer = self._answer(event, now, config, adopting=adopting)
+        except errors.Refused:
+            if request is not None:
+                self._counts.guard_answered(request, "refused")
+            raise
+        if request is not None:
+            self._counts.guard_answered(request, "in-place" if request == "update" else "admitted")
+        return answer
+
+    def _answer(
+        self, event: events.Event, now: state.State, config: schema.Config, *, adopting: bool
+    ) -> handler.Adjustment | None:
         match event:
             case events.ContainerUpdating(container=container):
                 if container.id not in self._working:
@@ -63,4 +84,4 @@ class Guard:
         if adopting or container.id in self._working:
             # Its hook still waits, and must not place what the runtime has given up by then.
             self._given_up.add(container.id)
-        raise errors.Refused(TOO_LATE)
+        raise errors.Refused(TOO_LATE, "time")

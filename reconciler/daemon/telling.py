@@ -9,19 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler import errors, events, explain, intent, plan, report
-from reconciler.daemon import logs, status, walk
+from reconciler.daemon import counters, logs, status, walk
 from reconciler.policy import checkpoint, desired, moving, restoring, state
 from reconciler.runtime.nri import handler
 
 
 class Teller:
-    """Writes the log's records."""
+    """Writes the log's records, and counts what they tell of."""
 
     def __init__(self, log: logs.Log) -> None:
         self._log = log
+        self.counters = counters.Counters()
 
     def mode(self, mode: str, reason: str) -> None:
         """The door to the runtime has changed."""
+        self.counters.mode_changed(mode)
         self._log.info("mode.changed", mode=mode, reason=reason)
 
     def adopted(self, now: state.State, new: Sequence[events.ContainerId]) -> None:
@@ -72,13 +74,16 @@ class Teller:
             reason=explain.reason(now, container, what, placement),
         )
 
-    def refused(self, event: events.ContainerCreating, reason: str) -> None:
+    def refused(self, event: events.ContainerCreating, refused: errors.Refused) -> None:
         """A creation was refused."""
-        self._log.warning("placement.refused", **status.names(event.pod, event.container), reason=reason)
+        self.counters.refused("create", refused.ground)
+        names = status.names(event.pod, event.container)
+        self._log.warning("placement.refused", **names, reason=str(refused))
 
     def moved(self, moves: Iterable[moving.Move], pod: str) -> None:
         """Integer containers have made room for `pod` (`namespace/name`), each where it was moved to."""
         for move in moves:
+            self.counters.moves += 1
             namespace, _, name = move.pod.partition("/")
             self._log.info(
                 "placement.moved",
@@ -101,12 +106,14 @@ class Teller:
             cpus="" if now is None else str(now.cpus),
         )
 
-    def resize_refused(self, now: state.State, id_: events.ContainerId, reason: str) -> None:
+    def resize_refused(self, now: state.State, id_: events.ContainerId, refused: errors.Refused) -> None:
         """A resize was refused; the container is as it was."""
-        self._log.warning("placement.resize-refused", **status.owner(now, id_), reason=reason)
+        self.counters.refused("update", refused.ground)
+        self._log.warning("placement.resize-refused", **status.owner(now, id_), reason=str(refused))
 
     def held_up(self, now: state.State, id_: events.ContainerId, reason: str) -> None:
         """A container was kept from starting."""
+        self.counters.refused("start", "writes")
         self._log.warning("placement.held-up", **status.owner(now, id_), reason=reason)
 
     def checkpoint_restored(
@@ -119,6 +126,7 @@ class Teller:
             claims=len(saved.ledger.claims),
             containers=len(saved.ledger.intents),
             online_before=str(saved.online),
+            nodes_before={str(node): str(cpus) for node, cpus in saved.nodes.items()},
             rebooted=rebooted,
         )
         for claim, why in misfits:
@@ -146,6 +154,7 @@ class Teller:
 
     def failed(self, what: str, error: BaseException) -> None:
         """Something of ours broke off."""
+        self.counters.faults += 1
         self._log.error("agent.failed", what=what, error=f"{type(error).__name__}: {error}", exc_info=error)
 
     def complain(self, error: errors.ReconcilerError) -> None:
@@ -154,11 +163,13 @@ class Teller:
 
     def notice(self, notice: handler.Notice) -> None:
         """Something about the connection to the runtime."""
+        self.counters.nri_retries += notice.event == "nri.retry"
         level = self._log.error if notice.event == "nri.handler-failed" else self._log.warning
         level(notice.event, reason=notice.text)
 
     def passed(self, now: state.State, done: walk.Done) -> None:
         """As `walk.Tell.passed`."""
+        self.counters.passed(done)
         for entry in done.entries:
             write = self._log.info if entry.event == "drift.repaired" else self._log.warning
             write(entry.event, pass_id=done.pass_id, **status.owner(now, entry.container), **entry.fields)

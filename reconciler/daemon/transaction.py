@@ -98,7 +98,10 @@ class Transactions:
         finally:
             self._guard.end(step.id_)
         reason = why or "it took too long"
-        raise errors.Refused(f"{trouble}: {reason}; everything was put back, and it will be tried again")
+        raise errors.Refused(
+            f"{trouble}: {reason}; everything was put back, and it will be tried again",
+            "writes" if why else "time",
+        )
 
     def _settle(self, step: Transaction) -> asyncio.Future[list[str]]:
         """Let a pass over everything settle what the step is about: the verdicts on who is concerned."""

@@ -20,7 +20,7 @@ def grant(
     Raises Refused.
     """
     if what.refusal:
-        raise errors.Refused(what.refusal)
+        raise errors.Refused(what.refusal, "annotation")
     match what.kind:
         case intent.Kind.ANNOTATED_EXCLUSIVE | intent.Kind.ANNOTATED_SHARED:
             return _grant_annotated(now, pod, container, what)
@@ -33,11 +33,12 @@ def grant(
 def check_shared(now: state.State, what: intent.Intent) -> None:
     """Raises Refused where a shared container would have no CPU: by its forbid list, or none is online."""
     if not now.pool:
-        raise errors.Refused(EMPTY_POOL)
+        raise errors.Refused(EMPTY_POOL, "pool")
     if now.pool <= what.forbidden:
         raise errors.Refused(
             f"the shared pool is {now.pool} and annotation {intent.FORBID} forbids all of it "
-            f"({what.forbidden}); forbid fewer CPUs"
+            f"({what.forbidden}); forbid fewer CPUs",
+            "annotation",
         )
 
 
@@ -59,7 +60,7 @@ def _grant_annotated(
     _refuse_annotated(before, claim, name)
     ledger = moving.make_room(before, claim, name).with_claim(claim)
     if broken := bounds.broken(now, ledger, pod):
-        raise errors.Refused(f"annotation {name}={what.cpus} would {broken}")
+        raise errors.Refused(f"annotation {name}={what.cpus} would {broken}", "bounds")
     return ledger
 
 
@@ -83,11 +84,13 @@ def _check_annotation(now: state.State, pod: events.Pod, what: intent.Intent, na
         allowed = ", ".join(config.annotated_namespaces) or "none"
         raise errors.Refused(
             f"annotation {name}: namespace {pod.namespace} may not name CPUs on this node "
-            f"(annotatedNamespaces: {allowed}); remove the annotation or have the namespace allowed"
+            f"(annotatedNamespaces: {allowed}); remove the annotation or have the namespace allowed",
+            "namespace",
         )
     if offline := what.cpus - online:
         raise errors.Refused(
-            f"annotation {name}={what.cpus}: CPU {offline} is not online on this node (online: {online})"
+            f"annotation {name}={what.cpus}: CPU {offline} is not online on this node (online: {online})",
+            "annotation",
         )
 
 
@@ -104,5 +107,6 @@ def _refuse_annotated(now: state.State, new: state.Claim, name: str) -> None:
     if held_by:
         raise errors.Refused(
             f"annotation {name}={new.cpus} conflicts with CPUs that are held: "
-            f"{'; '.join(sorted(held_by))}; choose other CPUs or remove that pod"
+            f"{'; '.join(sorted(held_by))}; choose other CPUs or remove that pod",
+            "held",
         )

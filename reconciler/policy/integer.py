@@ -36,8 +36,8 @@ def grant(
             return ledger
         why = why or broken
     if why:
-        raise errors.Refused(f"{what.count} exclusive CPUs would {why}")
-    raise errors.Refused(_too_few(without, what))
+        raise errors.Refused(f"{what.count} exclusive CPUs would {why}", "bounds")
+    raise errors.Refused(_too_few(without, what), "room")
 
 
 def take_as_is(

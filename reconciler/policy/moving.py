@@ -54,7 +54,7 @@ def make_room(now: state.State, new: state.Claim, annotation: str) -> state.Ledg
     others = sorted((claim for claim in held if claim not in must), key=lambda its: (-len(its.cpus), its.key))
     movers = _movers(room, must, others)
     if movers is None:
-        raise errors.Refused(_no_room(now, new, must, annotation))
+        raise errors.Refused(_no_room(now, new, must, annotation), "room")
     ledger = now.ledger
     for claim in movers:
         ledger = ledger.without_claim(claim.key)

@@ -165,4 +165,4 @@ def _typed(call: str, error: grpclib.GRPCError) -> errors.ReconcilerError:
         return errors.Retryable(text)
     if error.status is const.Status.NOT_FOUND:
         return errors.Gone(text)
-    return errors.Refused(text)
+    return errors.Refused(text, "runtime")

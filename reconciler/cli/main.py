@@ -20,6 +20,9 @@ PROGRAM = "cpuset-reconciler"
 TRACEBACK = "CPUSET_RECONCILER_TRACEBACK"
 """Environment variable with which an error is shown whole."""
 
+_LAUNCHED = "NRI_PLUGIN_SOCKET"
+"""What a runtime sets for the plugins that it starts itself, to which it gives no arguments."""
+
 _COMMANDS = {
     "run": ("run", "run the agent on this node"),
     "status": ("status", "show what every container has and should have"),
@@ -55,6 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: Sequence[str]) -> int:
+    if not given and _LAUNCHED in os.environ:
+        launched = importlib.import_module("reconciler.cli.launched")
+        ended: int = launched.run(os.environ)
+        return ended
     options = _parse(given)
     module = importlib.import_module(f"reconciler.cli.{_COMMANDS[options.command][0]}")
     code: int = module.run(options)

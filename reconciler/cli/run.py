@@ -58,11 +58,11 @@ def run(given: argparse.Namespace) -> int:
         dry=given.dry_run,
         log_format=given.log_format,
     )
-    asyncio.run(supervisor.run(chosen, _tree(chosen), logs.configure(chosen.log_format)))
+    asyncio.run(supervisor.run(chosen, tree(chosen), logs.configure(chosen.log_format)))
     return 0
 
 
-def _tree(chosen: options.Options) -> cgroupfs.Cgroupfs:
+def tree(chosen: options.Options) -> cgroupfs.Cgroupfs:
     """The host's cgroups, or a directory that stands for them. Raises Unsuitable."""
     if not chosen.simulated:
         cgroupmount.check(chosen.cgroup_root)

@@ -156,12 +156,11 @@ def no_door(source: options.Source) -> errors.Usage:
 def _plugin(
     chosen: options.Options, nri: schema.Nri, its_handler: handler.Handler, report: handler.Report
 ) -> plugin.Plugin:
-    return plugin.Plugin(
-        identity=dial.identity(nri.plugin_name, nri.plugin_index),
-        via=dial.UnixDial(chosen.nri_socket),
-        handler=its_handler,
-        report=report,
+    identity, via = chosen.launch or (
+        dial.identity(nri.plugin_name, nri.plugin_index),
+        dial.UnixDial(chosen.nri_socket),
     )
+    return plugin.Plugin(identity=identity, via=via, handler=its_handler, report=report)
 
 
 async def _until_it_ends(polls: polling.Polling) -> None:

@@ -1,10 +1,12 @@
-"""How the agent is started: the command line as values. Values only; pure."""
+"""How the agent is started: the command line as values."""
 
 from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass
 from typing import Literal
+
+from reconciler.runtime.nri import dial, session
 
 Source = Literal["auto", "nri", "cri", "cgroup"]
 
@@ -13,6 +15,9 @@ NRI_SOCKET = "/var/run/nri/nri.sock"
 CRI_SOCKET = "/run/containerd/containerd.sock"
 STATE_DIR = "/var/lib/cpuset-reconciler"
 API_SOCKET = "/run/cpuset-reconciler/api.sock"
+_LAUNCHED_PATIENCE = 2.0
+"""Seconds for which a plugin that the runtime started waits for the instance before it to end. It has five
+to register, from its start on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +25,7 @@ class Options:
     """`config` None means all defaults. `host_root` is where the host's file system is mounted.
 
     `simulated`: the tree below `host_root` is a plain directory that stands for a machine. `dry`: stop
-    after planning.
+    after planning. `launch` is what the runtime gave a plugin that it started itself.
     """
 
     config: str | None = None
@@ -33,6 +38,7 @@ class Options:
     simulated: bool = False
     dry: bool = False
     log_format: Literal["json", "text"] = "json"
+    launch: tuple[session.Identity, dial.Dial] | None = None
 
     @property
     def cgroup_root(self) -> str:
@@ -48,3 +54,8 @@ class Options:
     def lock(self) -> str:
         """The file that one instance per host holds."""
         return posixpath.join(self.state_dir, "instance.lock")
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds for which to wait for another instance's end; None for as long as it takes."""
+        return None if self.launch is None else _LAUNCHED_PATIENCE

@@ -23,13 +23,14 @@ from reconciler.daemon import (
     options,
     passes,
     questions,
+    readiness,
     renewal,
     saving,
     telling,
     walk,
     watching,
 )
-from reconciler.host import cgroupfs, inotify, processes
+from reconciler.host import cgroupfs, inotify, notify, processes
 from reconciler.policy import state
 from reconciler.runtime.nri import instance
 
@@ -48,11 +49,12 @@ async def run(chosen: options.Options, tree: cgroupfs.Cgroupfs, log: logs.Log) -
     _make_state_dir(chosen.state_dir)
     tell = telling.Teller(log)
     in_force = renewal.Renewal(chosen.config, chosen.host_root, log)
+    ready = readiness.Readiness(notify.from_environment(os.environ), log)
     stop = _stop_on_signals(log)
     waiting = asyncio.create_task(stop.wait())
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(waiting.cancel)
-        alone = instance.alone(chosen.lock, on_wait=lambda text: log.warning("instance.waits", reason=text))
+        alone = instance.alone(chosen.lock, on_wait=ready.stands_by, within=chosen.patience)
         if not await _either(stack.enter_async_context(alone), waiting):
             return
         its_agent, its_passes, book, watched = _assemble(chosen, tree, tell, in_force, stack)
@@ -68,6 +70,7 @@ async def run(chosen: options.Options, tree: cgroupfs.Cgroupfs, log: logs.Log) -
             saver.serve(),
             _periodic(its_passes, in_force),
             in_force.serve(its_agent.renew),
+            ready.serve(its_agent, its_passes),
             *entrance,
         )
     log.info("agent.stopped")

@@ -45,12 +45,14 @@ class Connection(asyncio.BufferedProtocol):
         its_session: session.Session,
         its_handler: handler.Handler,
         report: handler.Report,
+        meter: handler.Meter = handler.UNMETERED,
     ) -> None:
         self.lost: asyncio.Future[Lost] = loop.create_future()
         self._loop = loop
         self._session = its_session
         self._handler = its_handler
         self._report = report
+        self._meter = meter
         self._dispatcher = dispatch.Dispatcher(its_handler, report)
         self._channel = channel.Channel()
         # One buffer for ever: asyncio's own way allocates 256 KiB for every read.
@@ -113,6 +115,7 @@ class Connection(asyncio.BufferedProtocol):
         reason = self._reason or (f"{exc}" if exc else "the runtime closed the connection")
         self._reason = reason
         if self._session.peer is not None:
+            self._meter.lost()
             self._tell("disconnected", self._handler.disconnected, reason)
         now = self._loop.time()
         self.lost.set_result(
@@ -179,7 +182,13 @@ class Connection(asyncio.BufferedProtocol):
         if peer is not None:
             self._configured_at = self._loop.time()
             self._stop_timer()
+            self._meter.connected()
             self._tell("connected", self._handler.connected, peer)
+        if self._session.config.strip():
+            text = "the plugin's own file counts, and what the runtime has for it is not read"
+            self._report(handler.Notice("nri.config-ignored", text))
+        if self._session.gets_no_list():
+            self.close("this runtime gives a plugin that it starts itself no list of what runs")
 
     def _synchronize(self, call: envelope.Call) -> None:
         if self._first_part is None:
@@ -208,6 +217,8 @@ class Connection(asyncio.BufferedProtocol):
         answer = self._dispatcher.answer(call.method, call.payload)
         if isinstance(answer, bytes):
             self._send(call.stream, answer)
+            now = self._loop.time()
+            self._meter.answered(self._dispatcher.hook, now - (self._arrived or now))
         else:
             self._wait(call, answer)
 
@@ -224,10 +235,12 @@ class Connection(asyncio.BufferedProtocol):
         if self._session.peer is not None:
             limits.append(self._session.peer.request_timeout)
         arrived = self._arrived if self._arrived is not None else self._loop.time()
+        hook = self._dispatcher.hook
 
         def send(body: bytes) -> None:
             self._pending.discard(answer)
             self._send(call.stream, body)
+            self._meter.answered(hook, self._loop.time() - arrived)
 
         try:
             answer = pending.Pending(self._dispatcher, call.method, waiting, send)

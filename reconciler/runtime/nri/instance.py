@@ -10,22 +10,28 @@ from collections.abc import AsyncIterator, Callable
 
 from reconciler import errors
 
-_POLL = 1.0
+_POLL = 0.25
 
 
 @contextlib.asynccontextmanager
 async def alone(
-    path: str, *, on_wait: Callable[[str], None] = lambda _: None, poll: float = _POLL
+    path: str,
+    *,
+    on_wait: Callable[[str], None] = lambda _: None,
+    poll: float = _POLL,
+    within: float | None = None,
 ) -> AsyncIterator[None]:
     """Hold the lock file at `path`; wait for it as long as another process or plugin holds it.
 
     `on_wait` is told once, in one sentence, if there is something to wait for; `poll` is the pause between
-    two attempts, in seconds. The kernel releases the lock when the process ends, however it ends. Raises
-    Usage where there is no such file, and none can be made.
+    two attempts, and `within` the time after which it is given up, in seconds. The kernel releases the lock
+    when the process ends, however it ends. Raises Usage where there is no such file, and none can be made,
+    and Retryable when time is up.
     """
     descriptor = _open(path)
     try:
-        await _acquire(descriptor, path, on_wait, poll)
+        async with _limit(path, within):
+            await _acquire(descriptor, path, on_wait, poll)
         yield
     finally:
         os.close(descriptor)
@@ -39,6 +45,16 @@ def _open(path: str) -> int:
         with contextlib.suppress(OSError):
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         raise errors.Usage(f"the lock file {path} cannot be opened: {error.strerror}") from error
+
+
+@contextlib.asynccontextmanager
+async def _limit(path: str, within: float | None) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(within):
+            yield
+    except TimeoutError as error:
+        why = f"another instance holds {path} and did not end within {within:g} s: it serves this node"
+        raise errors.Retryable(why) from error
 
 
 async def _acquire(descriptor: int, path: str, on_wait: Callable[[str], None], poll: float) -> None:

@@ -43,11 +43,13 @@ class Plugin:
         handler: handler.Handler,
         report: handler.Report,
         backoff: Backoff | None = None,
+        meter: handler.Meter = handler.UNMETERED,
     ) -> None:
         self._identity = identity
         self._dial = via
         self._handler = handler
         self._report = report
+        self._meter = meter
         self._backoff = backoff or Backoff()
         self._narrowed: frozenset[tuple[str, str]] = frozenset()
 
@@ -74,9 +76,8 @@ class Plugin:
     async def _serve(self) -> connection.Lost:
         loop = asyncio.get_running_loop()
         sock = await self._dial.connect()
-        serving = connection.Connection(
-            loop, session.Session(self._identity, self._narrowed), self._handler, self._report
-        )
+        its_session = session.Session(self._identity, self._narrowed, launched=self._dial.once)
+        serving = connection.Connection(loop, its_session, self._handler, self._report)
         try:
             await loop.create_unix_connection(lambda: serving, sock=sock)
             return await asyncio.shield(serving.lost)

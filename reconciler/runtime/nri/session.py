@@ -39,12 +39,18 @@ class Identity:
 class Session:
     """The state of one connection; not used again for the next."""
 
-    def __init__(self, identity: Identity, narrowed: frozenset[tuple[str, str]]) -> None:
-        """`narrowed` names the runtimes (name, version) that have refused the full event mask before."""
+    def __init__(
+        self, identity: Identity, narrowed: frozenset[tuple[str, str]], *, launched: bool = False
+    ) -> None:
+        """`narrowed` names the runtimes (name, version) that have refused the full event mask before;
+        `launched`: the runtime started this plugin itself."""
+        self.config = ""
+        """What the runtime had for a plugin of this name in its own folder of configurations."""
         self.state = State.REGISTERING
         self.peer: handler.Peer | None = None
         self._identity = identity
         self._narrowed = narrowed
+        self._launched = launched
         self._pods: list[nri_pb2.PodSandbox] = []
         self._containers: list[nri_pb2.Container] = []
 
@@ -59,6 +65,7 @@ class Session:
         """Take Configure, and give its reply's payload. Sets `peer`. Raises Malformed."""
         request = envelope.parse(nri_pb2.ConfigureRequest, payload)
         runtime = (request.runtime_name, request.runtime_version)
+        self.config = request.config
         self.peer = handler.Peer(
             runtime=request.runtime_name,
             version=request.runtime_version,
@@ -89,6 +96,11 @@ class Session:
         pods, self._pods = self._pods, []
         containers, self._containers = self._containers, []
         return conversion.synchronized(pods, containers, complain)
+
+    def gets_no_list(self) -> bool:
+        """Whether this runtime never synchronizes this plugin, as it was before 0.7 for those that a runtime
+        started itself: what runs would stay unknown, and its CPUs be given to others."""
+        return self._launched and self.peer is not None and self.peer.level <= levels.ZOMBIES_UP_TO
 
     def is_zombie(self, took: float) -> bool:
         """Whether the runtime has given up on a Synchronize that was answered after `took` seconds, without

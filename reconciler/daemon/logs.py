@@ -1,4 +1,4 @@
-"""The log: one line a record, an event name and key-values; JSON or text. I/O: standard error or a stream.
+"""The log: one line a record, an event name and key-values; JSON or text. I/O: a stream, or the journal.
 
 What libraries say through the standard library's logging, asyncio above all, comes as records too.
 """
@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from typing import Literal, TextIO
 
 import structlog
+
+from reconciler.host import journal
 
 Log = structlog.typing.FilteringBoundLogger
 Format = Literal["json", "text"]
 
 
-def configure(format_: Format, stream: TextIO | None = None) -> Log:
-    """The agent's logger, writing to `stream` (standard error by default)."""
+def configure(format_: Format, to: TextIO | journal.Journal | None = None) -> Log:
+    """The agent's logger, writing to a stream (standard error by default) or to the journal."""
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if format_ == "json"
@@ -31,12 +34,18 @@ def configure(format_: Format, stream: TextIO | None = None) -> Log:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr if stream is None else stream),
+        logger_factory=_factory(to),
         cache_logger_on_first_use=True,
     )
     logger: Log = structlog.get_logger()
     _hear_libraries(logger)
     return logger
+
+
+def _factory(to: TextIO | journal.Journal | None) -> Callable[..., object]:
+    if isinstance(to, journal.Journal):
+        return lambda *_: to
+    return structlog.WriteLoggerFactory(file=sys.stderr if to is None else to)
 
 
 class _Libraries(logging.Handler):

@@ -1,4 +1,4 @@
-"""What has happened since the agent's start, as plain numbers, of which metrics are made when asked for. No I/O.
+"""What has happened since the agent's start, as plain numbers; metrics are made of them when asked for. Pure.
 
 A hook costs one search among fixed bounds here, after its answer was sent. Each number is counted in one
 thread; whoever reads them in another one reads a moment of each.

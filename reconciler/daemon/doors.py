@@ -135,7 +135,7 @@ def parts(
 
     match chosen.source:
         case "nri":
-            return [_plugin(chosen, nri, its_agent, tell.notice).run()]
+            return [_plugin(chosen, nri, its_agent, tell.notice, tell.counters).run()]
         case "cri":
             polls = make(its_agent.set_mode)
             watched.on_limits = polls.limited
@@ -143,7 +143,7 @@ def parts(
         case "auto":
             ladder = Ladder(its_agent, make, tell)
             watched.on_limits = ladder.limited
-            return [ladder.run(), _plugin(chosen, nri, ladder, ladder.notice).run()]
+            return [ladder.run(), _plugin(chosen, nri, ladder, ladder.notice, tell.counters).run()]
         case "cgroup":
             raise no_door(chosen.source)
 
@@ -154,13 +154,17 @@ def no_door(source: options.Source) -> errors.Usage:
 
 
 def _plugin(
-    chosen: options.Options, nri: schema.Nri, its_handler: handler.Handler, report: handler.Report
+    chosen: options.Options,
+    nri: schema.Nri,
+    its_handler: handler.Handler,
+    report: handler.Report,
+    meter: handler.Meter,
 ) -> plugin.Plugin:
     identity, via = chosen.launch or (
         dial.identity(nri.plugin_name, nri.plugin_index),
         dial.UnixDial(chosen.nri_socket),
     )
-    return plugin.Plugin(identity=identity, via=via, handler=its_handler, report=report)
+    return plugin.Plugin(identity=identity, via=via, handler=its_handler, report=report, meter=meter)
 
 
 async def _until_it_ends(polls: polling.Polling) -> None:

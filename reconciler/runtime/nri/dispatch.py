@@ -18,6 +18,16 @@ from reconciler.runtime.nri.handler import Adjustment
 EMPTY = envelope.reply(b"")
 """The reply that says nothing."""
 
+_CHANGES = {
+    nri_pb2.RUN_POD_SANDBOX: "RunPodSandbox",
+    nri_pb2.STOP_POD_SANDBOX: "StopPodSandbox",
+    nri_pb2.REMOVE_POD_SANDBOX: "RemovePodSandbox",
+    nri_pb2.START_CONTAINER: "StartContainer",
+    nri_pb2.STOP_CONTAINER: "StopContainer",
+    nri_pb2.REMOVE_CONTAINER: "RemoveContainer",
+}
+"""What the events of a `StateChange` are called where they are calls of their own."""
+
 Encode = Callable[[Adjustment | None], bytes]
 
 
@@ -35,11 +45,13 @@ _OnPair = Callable[[nri_pb2.PodSandbox, nri_pb2.Container], Answer]
 
 
 class Dispatcher:
-    """Calls the handler. Keeps nothing between calls."""
+    """Calls the handler. Keeps nothing between calls but the name of the last hook."""
 
     def __init__(self, handler: handler.Handler, report: handler.Report) -> None:
         self._handler = handler
         self._report = report
+        self.hook = ""
+        """What `answer` was last asked for: a method, or the event of a `StateChange` by its method."""
         changes: dict[int, _OnPair] = {
             nri_pb2.RUN_POD_SANDBOX: self._run_pod,
             nri_pb2.STOP_POD_SANDBOX: self._stop_pod,
@@ -63,6 +75,7 @@ class Dispatcher:
 
     def answer(self, method: str, payload: bytes) -> Answer:
         """The body of the reply to a call, or what to wait for. Raises nothing."""
+        self.hook = method
         known = self._methods.get(method)
         if known is None:
             # A runtime of NRI >= 0.12 takes this code as "use StateChange instead".
@@ -119,6 +132,7 @@ class Dispatcher:
 
     def _state_change(self, payload: bytes) -> Answer:
         request = envelope.parse(nri_pb2.StateChangeEvent, payload)
+        self.hook = _CHANGES.get(request.event, self.hook)
         change = self._changes.get(request.event)
         return EMPTY if change is None else change(request.pod, request.container)
 

@@ -90,5 +90,34 @@ class Notice:
     error: BaseException | None = None
 
 
+class Meter(Protocol):
+    """Counts what a connection does. Must be quick, and must not raise."""
+
+    def connected(self) -> None:
+        """A plugin is registered."""
+
+    def lost(self) -> None:
+        """The connection of a registered plugin has ended."""
+
+    def answered(self, hook: str, seconds: float) -> None:
+        """The answer to a hook (`CreateContainer`, `StartContainer`, whatever the runtime calls it by) has
+        been sent, so long after the first bytes of the call came."""
+
+
+class Unmetered:
+    """Counts nothing."""
+
+    def connected(self) -> None:
+        """As `Meter`."""
+
+    def lost(self) -> None:
+        """As `Meter`."""
+
+    def answered(self, hook: str, seconds: float) -> None:
+        """As `Meter`."""
+
+
+UNMETERED = Unmetered()
+
 Report = Callable[[Notice], None]
 """Takes notices; must not raise."""

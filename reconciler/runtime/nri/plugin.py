@@ -77,7 +77,7 @@ class Plugin:
         loop = asyncio.get_running_loop()
         sock = await self._dial.connect()
         its_session = session.Session(self._identity, self._narrowed, launched=self._dial.once)
-        serving = connection.Connection(loop, its_session, self._handler, self._report)
+        serving = connection.Connection(loop, its_session, self._handler, self._report, self._meter)
         try:
             await loop.create_unix_connection(lambda: serving, sock=sock)
             return await asyncio.shield(serving.lost)

@@ -6,16 +6,17 @@ What libraries say through the standard library's logging, asyncio above all, co
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable
 from typing import Literal, TextIO
 
 import structlog
 
+from reconciler.daemon import outlet
 from reconciler.host import journal
 
 Log = structlog.typing.FilteringBoundLogger
 Format = Literal["json", "text"]
+_STAMP = structlog.processors.TimeStamper(fmt="iso", utc=True)
 
 
 def configure(format_: Format, to: TextIO | journal.Journal | None = None) -> Log:
@@ -29,12 +30,12 @@ def configure(format_: Format, to: TextIO | journal.Journal | None = None) -> Lo
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _STAMP,
             structlog.processors.format_exc_info,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=_factory(to),
+        logger_factory=_factory(to, renderer),
         cache_logger_on_first_use=True,
     )
     logger: Log = structlog.get_logger()
@@ -42,10 +43,19 @@ def configure(format_: Format, to: TextIO | journal.Journal | None = None) -> Lo
     return logger
 
 
-def _factory(to: TextIO | journal.Journal | None) -> Callable[..., object]:
+def _factory(
+    to: TextIO | journal.Journal | None, renderer: structlog.typing.Processor
+) -> Callable[..., object]:
     if isinstance(to, journal.Journal):
         return lambda *_: to
-    return structlog.WriteLoggerFactory(file=sys.stderr if to is None else to)
+
+    def lost(count: int) -> str:
+        record = {"event": "log.lost", "count": count, "level": "warning"}
+        return str(renderer(None, "warning", _STAMP(None, "warning", record)))
+
+    if to is None and (to := outlet.standard_error(lost)) is None:
+        return structlog.ReturnLoggerFactory()
+    return structlog.WriteLoggerFactory(file=to)
 
 
 class _Libraries(logging.Handler):

@@ -65,7 +65,10 @@ def restore(
         return None
     ledger, misfits = restoring.fit(saved.ledger, terms)
     saved = dataclasses.replace(saved, ledger=ledger)
-    tell.checkpoint_restored(path, saved, misfits, rebooted=saved.origin.boot != origin.boot)
+    rebooted = saved.origin.boot != origin.boot
+    if rebooted and saved.origin.boot and origin.boot:
+        saved = saved.after_boot()
+    tell.checkpoint_restored(path, saved, misfits, rebooted=rebooted)
     return saved
 
 
@@ -129,7 +132,10 @@ class Saver:
                 self._changed.clear()
                 if self._is_written(now):
                     continue
-                await asyncio.to_thread(self._save, now)
+                try:
+                    await asyncio.to_thread(self._save, now)
+                except RuntimeError as error:
+                    self._failed(f"{error}; raise the limit of tasks")
                 if self._has_failed:
                     self._changed.set()
             await asyncio.sleep(self._pause)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import platform
+import re
 import subprocess
 from typing import Any, Self
 
@@ -31,6 +33,22 @@ def cases() -> list[dict[str, Any]]:
     with TABLE.open() as stream:
         found: list[dict[str, Any]] = yaml.load(stream, Loader=yaml.CSafeLoader)
     return found
+
+
+def why_not(case: dict[str, Any]) -> str:
+    """Why a case says nothing of the running kernel, or ""."""
+    here = _version(platform.release())
+    if "since" in case and here < _version(case["since"]):
+        return f"holds since Linux {case['since']}"
+    if "before" in case and here >= _version(case["before"]):
+        return f"holds before Linux {case['before']}"
+    return ""
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """`6.12.74+deb13-amd64` is (6, 12)."""
+    major, minor = re.findall(r"[0-9]+", text)[:2]
+    return int(major), int(minor)
 
 
 class Kernel:

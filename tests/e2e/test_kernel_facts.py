@@ -12,6 +12,8 @@ from tests.e2e import facts
 
 @pytest.mark.parametrize("case", facts.cases(), ids=lambda case: case["name"])
 def test_the_kernel_does_as_the_table_says(case: dict[str, Any]) -> None:
+    if why := facts.why_not(case):
+        pytest.skip(f"{case['name']}: {why}")
     with facts.Kernel() as kernel:
         for step in case["steps"]:
             kernel.do(step)

@@ -27,8 +27,10 @@ FILES = {
     "mems": "cpuset.mems",
     "effective_mems": "cpuset.mems.effective",
 }
-# There are no processes on this ground, so what a case says of `allowed` is not looked at.
-by_case = pytest.mark.parametrize("case", CASES, ids=[case["name"].replace(" ", "-") for case in CASES])
+# There are no processes on this ground, so what a case says of `allowed` is not looked at. It stands for the
+# newest kernel.
+NEWEST = [case for case in CASES if "before" not in case]
+by_case = pytest.mark.parametrize("case", NEWEST, ids=[case["name"].replace(" ", "-") for case in NEWEST])
 
 
 class Ground:

@@ -1,42 +1,27 @@
-"""The ledger as a document that outlives the agent. Pure: values to bytes, and back.
+"""The ledger, and who is who on the node, as a document that outlives the agent. Pure: values to bytes, back.
 
-Version 1, JSON. CPUs are kernel lists. A document of an older version is brought up to date by `UPGRADES`,
-one version at a time; what is written is always of the newest. PRD 6.7.
+A document of an older version is brought up to date, one version at a time; what is written is always of the
+newest. The format is `document`'s matter. PRD 6.7.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
 
 import msgspec
 from rpds import HashTrieMap
 
-from reconciler import errors, events, intent
+from reconciler import errors, events, intent, inventory
 from reconciler.cpu.idset import CpuSet
-from reconciler.policy import state
+from reconciler.policy import document, state
 
-VERSION = 1
+VERSION = document.VERSION
+Unusable = document.Unusable
 LIMIT = 16 << 20
-"""Bytes of the largest document that is read; 1000 containers take a few hundred thousand."""
-
-_Raw = dict[str, object]
-UPGRADES: Mapping[int, Callable[[_Raw], _Raw]] = {}
-"""For each older version, what makes a document of it one of the next version."""
-
-Reason = Literal["damaged", "newer", "foreign"]
-_Count = Annotated[int, msgspec.Meta(ge=0, le=CpuSet.LIMIT)]
-_Shares = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
-
-
-class Unusable(errors.Malformed):
-    """A checkpoint that is set aside; `reason` says what is the matter with it in a word."""
-
-    def __init__(self, what: str, why: str, *, reason: Reason = "damaged") -> None:
-        super().__init__(what, why)
-        self.reason: Reason = reason
+"""Bytes of the largest document that is read; 1000 pods take a few hundred thousand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,61 +37,32 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saved:
-    """What a checkpoint says. `online` are the CPUs that were online; `shares` are the CPU shares that
-    kubelet had asked for, by container."""
+    """What a checkpoint says.
+
+    `online` are the CPUs that were online, `nodes` those of each NUMA node, empty where it does not say;
+    `shares` are the CPU shares that kubelet had asked for, by container. `inventory` is who was on the node,
+    as far as that is remembered: names, annotations and limits, no cgroups.
+    """
 
     origin: Origin
     online: CpuSet = CpuSet()
+    nodes: Mapping[int, CpuSet] = field(default_factory=dict)
     ledger: state.Ledger
     shares: Mapping[events.ContainerId, int] = field(default_factory=dict)
+    inventory: inventory.Inventory = field(default_factory=inventory.Inventory)
 
-
-class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    pass
-
-
-class _Claim(_Strict, frozen=True, kw_only=True):
-    uid: str
-    name: str = ""
-    kind: intent.Kind
-    cpus: str
-    pod: str
-    holders: Annotated[list[str], msgspec.Meta(min_length=1)]
-    forbidden: str = ""
-
-
-class _Container(_Strict, frozen=True, kw_only=True):
-    kind: intent.Kind
-    cpus: str = ""
-    own_list: bool = False
-    count: _Count = 0
-    forbidden: str = ""
-    why: str
-    refusal: str = ""
-    warning: str = ""
-    unsatisfied: str = ""
-    shares: _Shares | None = None
-
-
-class _Former(_Strict, frozen=True, kw_only=True):
-    pod: str
-    name: str
-    cpus: str
-
-
-class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    version: int
-    machine: str
-    boot: str
-    online: str
-    claims: list[_Claim]
-    former: list[_Former]
-    containers: dict[str, _Container]
+    def after_boot(self) -> Saved:
+        """What of it outlives the node: claims and pods do, containers do not."""
+        ledger = dataclasses.replace(self.ledger, intents=HashTrieMap(), unsatisfied=HashTrieMap())
+        return dataclasses.replace(
+            self, ledger=ledger, shares={}, inventory=inventory.Inventory(pods=self.inventory.pods)
+        )
 
 
 _ENCODER = msgspec.json.Encoder()
 _BATCH = 32
-"""Containers that come in one piece: about 0.1 ms of work."""
+"""Containers, or pods, that come in one piece: about 0.1 ms of work."""
+_END = b'"pods":{},"containers":{}}'
 
 
 def encode(now: state.State, origin: Origin) -> Iterator[bytes]:
@@ -115,27 +71,36 @@ def encode(now: state.State, origin: Origin) -> Iterator[bytes]:
     Linear in the containers; between two pieces others can have the interpreter.
     """
     ledger = now.ledger
-    document = _Document(
+    head = document.Document(
         version=VERSION,
         machine=origin.machine,
         boot=origin.boot,
         online=str(now.terms.topology.online),
+        nodes={str(node.id): str(node.cpus) for node in now.terms.topology.nodes},
         claims=[_claim(claim) for claim in ledger.claims.values()],
-        former=[_Former(pod=key.pod, name=key.name, cpus=str(its)) for key, its in ledger.former.items()],
+        former=[
+            document.Former(pod=key.pod, name=key.name, cpus=str(its)) for key, its in ledger.former.items()
+        ],
+        pods={},
         containers={},
     )
-    yield _ENCODER.encode(document)[: -len(b"}}")]
-    comma = b""
-    left = iter(ledger.intents.items())
-    while batch := list(itertools.islice(left, _BATCH)):
-        containers = {id_: _container(now, id_, what) for id_, what in batch}
-        yield comma + _ENCODER.encode(containers)[1:-1]
-        comma = b","
+    yield _ENCODER.encode(head).removesuffix(_END) + b'"pods":{'
+    yield from _in_pieces((id_, _pod(pod)) for id_, pod in now.inventory.pods.items())
+    yield b'},"containers":{'
+    yield from _in_pieces((id_, _container(now, id_, what)) for id_, what in ledger.intents.items())
     yield b"}}\n"
 
 
-def _claim(claim: state.Claim) -> _Claim:
-    return _Claim(
+def _in_pieces(entries: Iterator[tuple[str, document.Pod | document.Container]]) -> Iterator[bytes]:
+    """The inside of a JSON object."""
+    comma = b""
+    while batch := list(itertools.islice(entries, _BATCH)):
+        yield comma + _ENCODER.encode(dict(batch))[1:-1]
+        comma = b","
+
+
+def _claim(claim: state.Claim) -> document.Claim:
+    return document.Claim(
         uid=claim.key.uid,
         name=claim.key.name,
         kind=claim.kind,
@@ -146,10 +111,27 @@ def _claim(claim: state.Claim) -> _Claim:
     )
 
 
-def _container(now: state.State, id_: events.ContainerId, what: intent.Intent) -> _Container:
-    container = now.inventory.containers.get(id_)
-    shares = None if container is None else container.limits.shares
-    return _Container(
+def _pod(pod: events.Pod) -> document.Pod:
+    return document.Pod(
+        uid=pod.uid, namespace=pod.namespace, name=pod.name, qos=pod.qos, annotations=dict(pod.annotations)
+    )
+
+
+_NOBODY = events.Container(
+    id=events.ContainerId(""),
+    sandbox=events.SandboxId(""),
+    name="",
+    cgroup=None,
+    limits=events.CpuLimits(),
+    phase=events.Phase.STOPPED,
+)
+
+
+def _container(now: state.State, id_: events.ContainerId, what: intent.Intent) -> document.Container:
+    known = now.inventory.containers.get(id_, _NOBODY)
+    is_pause = known.name == inventory.PAUSE
+    limits = known.limits
+    return document.Container(
         kind=what.kind,
         cpus=str(what.cpus),
         own_list=what.own_list,
@@ -159,12 +141,19 @@ def _container(now: state.State, id_: events.ContainerId, what: intent.Intent) -
         refusal=what.refusal,
         warning=what.warning,
         unsatisfied=now.ledger.unsatisfied.get(id_, ""),
-        shares=None if shares is None or shares < 0 else shares,
+        shares=None if limits.shares is None or limits.shares < 0 else limits.shares,
+        quota=limits.quota,
+        period=limits.period,
+        sandbox="" if is_pause else known.sandbox,
+        name="" if is_pause else known.name,
     )
 
 
 def decode(
-    text: bytes, *, machine: str = "", upgrades: Mapping[int, Callable[[_Raw], _Raw]] = UPGRADES
+    text: bytes,
+    *,
+    machine: str = "",
+    upgrades: Mapping[int, Callable[[document.Raw], document.Raw]] = document.UPGRADES,
 ) -> Saved:
     """What a document says. `machine` is the id of the host that reads it, "" if it has none.
 
@@ -174,9 +163,7 @@ def decode(
     if len(text) > LIMIT:
         raise Unusable("checkpoint", f"has {len(text)} bytes, more than {LIMIT}")
     try:
-        saved = _saved(msgspec.convert(_current(msgspec.json.decode(text), upgrades), _Document))
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise Unusable("checkpoint", str(error)) from error
+        saved = _saved(document.parsed(text, upgrades))
     except Unusable:
         raise
     except errors.Malformed as error:
@@ -186,48 +173,70 @@ def decode(
     return saved
 
 
-def _current(raw: object, upgrades: Mapping[int, Callable[[_Raw], _Raw]]) -> object:
-    """The document in the newest version."""
-    if not isinstance(raw, dict):
-        raise Unusable("checkpoint", "is no JSON object")
-    version = raw.get("version")
-    if type(version) is not int or version < 1:
-        raise Unusable("checkpoint $.version", "is no number of at least 1")
-    newest = max([VERSION, *(older + 1 for older in upgrades)])
-    if version > newest:
-        raise Unusable(
-            "checkpoint $.version", f"{version} is newer than {newest}, which is known", reason="newer"
-        )
-    while version in upgrades:
-        raw = upgrades[version](raw)
-        version += 1
-    return {**raw, "version": version}
-
-
-def _saved(document: _Document) -> Saved:
-    claims: HashTrieMap[state.ClaimKey, state.Claim] = HashTrieMap(_claims_of(document))
+def _saved(its: document.Document) -> Saved:
+    claims: HashTrieMap[state.ClaimKey, state.Claim] = HashTrieMap(_claims_of(its))
     exclusive, pinned = state.unions(claims)
-    containers = {events.ContainerId(id_): its for id_, its in document.containers.items()}
+    containers = {events.ContainerId(id_): entry for id_, entry in its.containers.items()}
     return Saved(
-        origin=Origin(machine=document.machine, boot=document.boot),
-        online=_cpus(document.online, "checkpoint $.online"),
+        origin=Origin(machine=its.machine, boot=its.boot),
+        online=_cpus(its.online, "checkpoint $.online"),
+        nodes=_nodes_of(its),
         ledger=state.Ledger(
-            intents=HashTrieMap({id_: _intent_of(its, id_) for id_, its in containers.items()}),
+            intents=HashTrieMap({id_: _intent_of(entry, id_) for id_, entry in containers.items()}),
             claims=claims,
             unsatisfied=HashTrieMap(
-                {id_: its.unsatisfied for id_, its in containers.items() if its.unsatisfied}
+                {id_: entry.unsatisfied for id_, entry in containers.items() if entry.unsatisfied}
             ),
-            former=HashTrieMap(_former_of(document)),
+            former=HashTrieMap(_former_of(its)),
             exclusive=exclusive,
             pinned=pinned,
         ),
-        shares={id_: its.shares for id_, its in containers.items() if its.shares is not None},
+        shares={id_: entry.shares for id_, entry in containers.items() if entry.shares is not None},
+        inventory=_inventory_of(its),
     )
 
 
-def _claims_of(document: _Document) -> dict[state.ClaimKey, state.Claim]:
+def _nodes_of(its: document.Document) -> dict[int, CpuSet]:
+    nodes = {}
+    for id_, text in its.nodes.items():
+        if not (id_.isascii() and id_.isdecimal() and len(id_) <= 4):
+            raise Unusable("checkpoint $.nodes", f"{id_[:64]!r} is no NUMA node")
+        nodes[int(id_)] = _cpus(text, f"checkpoint $.nodes[{id_}]")
+    return nodes
+
+
+def _inventory_of(its: document.Document) -> inventory.Inventory:
+    """The pods, and those of the containers whose pod is known."""
+    pods = tuple(
+        events.Pod(
+            sandbox=events.SandboxId(id_),
+            uid=events.PodUid(entry.uid),
+            namespace=entry.namespace,
+            name=entry.name,
+            annotations=entry.annotations,
+            qos=entry.qos,
+            cgroup=None,
+        )
+        for id_, entry in its.pods.items()
+    )
+    containers = tuple(
+        events.Container(
+            id=events.ContainerId(id_),
+            sandbox=events.SandboxId(entry.sandbox),
+            name=entry.name,
+            cgroup=None,
+            limits=events.CpuLimits(shares=entry.shares, quota=entry.quota, period=entry.period),
+            phase=events.Phase.RUNNING,
+        )
+        for id_, entry in its.containers.items()
+        if entry.name
+    )
+    return inventory.reduce(inventory.Inventory(), events.Synchronized(pods=pods, containers=containers))
+
+
+def _claims_of(whole: document.Document) -> dict[state.ClaimKey, state.Claim]:
     claims: dict[state.ClaimKey, state.Claim] = {}
-    for index, its in enumerate(document.claims):
+    for index, its in enumerate(whole.claims):
         claim = _claim_of(its, f"checkpoint $.claims[{index}]")
         if claim.key in claims:
             raise Unusable(f"checkpoint $.claims[{index}]", f"{claim.holder} has another claim already")
@@ -235,14 +244,14 @@ def _claims_of(document: _Document) -> dict[state.ClaimKey, state.Claim]:
     return claims
 
 
-def _former_of(document: _Document) -> dict[state.FormerKey, CpuSet]:
+def _former_of(whole: document.Document) -> dict[state.FormerKey, CpuSet]:
     return {
         state.FormerKey(its.pod, its.name): _some_cpus(its.cpus, f"checkpoint $.former[{index}].cpus")
-        for index, its in enumerate(document.former)
+        for index, its in enumerate(whole.former)
     }
 
 
-def _claim_of(its: _Claim, where: str) -> state.Claim:
+def _claim_of(its: document.Claim, where: str) -> state.Claim:
     if its.kind not in intent.CLAIMING:
         raise Unusable(f"{where}.kind", f"{its.kind.value} holds no CPUs")
     return state.Claim(
@@ -255,7 +264,7 @@ def _claim_of(its: _Claim, where: str) -> state.Claim:
     )
 
 
-def _intent_of(its: _Container, id_: str) -> intent.Intent:
+def _intent_of(its: document.Container, id_: str) -> intent.Intent:
     where = f"checkpoint $.containers[{id_[:64]!r}]"
     return intent.Intent(
         kind=its.kind,

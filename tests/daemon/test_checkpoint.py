@@ -137,8 +137,9 @@ def kill() -> None:
     raise KilledError
 
 
-STEPS = 7
-"""Create, three pieces, sync, rename, sync of the folder."""
+STEPS = 9
+"""Create, five pieces, sync, rename, sync of the folder."""
+RENAME = 8
 
 
 def test_a_write_has_the_steps_that_these_tests_break_off(path: str) -> None:
@@ -155,7 +156,7 @@ def test_whoever_is_killed_at_any_step_leaves_the_old_document_or_the_new(
     write(path, OLD)
     with pytest.raises(KilledError):
         write(path, NEW, Step(number, kill, after=after))
-    renamed = number > 6 or (number == 6 and after)
+    renamed = number > RENAME or (number == RENAME and after)
     assert restore(path, Told()) == {"test/new" if renamed else "test/old"}
     write(path, NEW)
     assert restore(path, Told()) == {"test/new"}
@@ -215,7 +216,7 @@ def _pipe(path: str) -> None:
 
 UNUSABLE = {
     "damaged": (_garbage, "damaged", "truncated"),
-    "newer": (_newer, "newer", "99 is newer than 1"),
+    "newer": (_newer, "newer", "99 is newer than 2"),
     "foreign": (_foreign, "foreign", "made on machine two"),
     "huge": (_huge, "damaged", "more than"),
     "a directory": (_folder, "damaged", "no regular file"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler import events
+from reconciler import events, inventory
 from reconciler.policy import checkpoint, lifecycle, state
 from tests.pipeline import samples
 from tests.policy import fleet
@@ -133,7 +134,7 @@ def _read_or_refused(text: bytes) -> None:
         pytest.param(b"[]", "damaged", "no JSON object", id="no object"),
         pytest.param(b'{"version":true}', "damaged", "$.version", id="no version"),
         pytest.param(b'{"version":0}', "damaged", "$.version", id="version 0"),
-        pytest.param(b'{"version":2}', "newer", "2 is newer than 1", id="newer"),
+        pytest.param(b'{"version":3}', "newer", "3 is newer than 2", id="newer"),
         pytest.param(b'{"version":1}', "damaged", "`machine`", id="key missing"),
     ],
 )
@@ -184,8 +185,9 @@ def test_a_document_of_another_machine_is_foreign(made_on: str, read_on: str, fo
     assert caught.value.reason == "foreign"
 
 
-def test_a_document_of_version_1_stays_readable() -> None:
-    saved = checkpoint.decode((FOLDER / "version-1.json").read_bytes())
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_document_of_every_version_stays_readable(version: int) -> None:
+    saved = checkpoint.decode((FOLDER / f"version-{version}.json").read_bytes())
     claims = {
         f"{claim.pod}/{key.name}": f"{claim.kind.value} {claim.cpus} not {claim.forbidden}"
         for key, claim in saved.ledger.claims.items()
@@ -195,7 +197,11 @@ def test_a_document_of_version_1_stays_readable() -> None:
         "test/pinned/": "annotated-shared 1 not ",
         "test/cache/main": "integer 4,6 not 1-2",
     }
-    intents = {id_: (what.kind.value, what.count) for id_, what in saved.ledger.intents.items()}
+    intents = {
+        id_: (what.kind.value, what.count)
+        for id_, what in saved.ledger.intents.items()
+        if not id_.startswith("sandbox-")
+    }
     assert intents == {
         "listed-1": ("annotated-exclusive", 0),
         "pinned-1": ("annotated-shared", 0),
@@ -212,6 +218,72 @@ def test_a_document_of_version_1_stays_readable() -> None:
         events.ContainerId("web-1"): 2,
     }
     assert (saved.origin.boot, str(saved.online)) == ("5c1d1a6f-7f9e-4c2e-9a41-9d1f6a1f0b7e", "0-7")
+
+
+def test_version_2_says_who_is_who_and_version_1_does_not() -> None:
+    old, new = (checkpoint.decode((FOLDER / f"version-{version}.json").read_bytes()) for version in (1, 2))
+    assert (dict(old.inventory.pods), dict(old.inventory.containers), old.nodes) == ({}, {}, {})
+    names = {
+        id_: f"{new.inventory.pods[its.sandbox].namespace}/{new.inventory.pods[its.sandbox].name}/{its.name}"
+        for id_, its in new.inventory.containers.items()
+    }
+    assert names == {
+        "listed-1": "test/listed/main",
+        "pinned-1": "test/pinned/main",
+        "cache-1": "test/cache/main",
+        "greedy-1": "test/greedy/main",
+        "web-1": "test/web/main",
+    }
+    cache = new.inventory.pods[events.SandboxId("sandbox-cache")]
+    assert (cache.uid, cache.qos, dict(cache.annotations)) == (
+        "uid-cache",
+        events.Qos.GUARANTEED,
+        {"weka.io/forbid-core-ids": "1-2"},
+    )
+    limits = new.inventory.containers[events.ContainerId("cache-1")].limits
+    assert limits == events.CpuLimits(shares=2048, quota=200_000, period=100_000)
+    assert {node: str(its) for node, its in new.nodes.items()} == {0: "0-3", 1: "4-7"}
+
+
+def test_what_is_read_of_version_1_is_written_as_version_2() -> None:
+    saved = checkpoint.decode((FOLDER / "version-1.json").read_bytes())
+    again = checkpoint.decode(written(state.State(terms=FRESH.terms, ledger=saved.ledger), saved.origin))
+    assert (again.ledger, again.origin) == (saved.ledger, saved.origin)
+    assert json.loads(written(state.State(terms=FRESH.terms, ledger=saved.ledger)))["version"] == 2
+
+
+def test_names_annotations_and_limits_are_read_as_they_were_written() -> None:
+    its = fleet.Fleet(FRESH)
+    for pod, container in (("picky", "main"), ("cache", "main"), ("db", "side")):
+        its.run(pod)
+        its.create(pod, container)
+    saved = checkpoint.decode(written(its.now))
+    bare = {id_: dataclasses.replace(pod, cgroup=None) for id_, pod in its.now.inventory.pods.items()}
+    assert dict(saved.inventory.pods) == bare
+    containers = {
+        id_: dataclasses.replace(known, cgroup=None)
+        for id_, known in its.now.inventory.containers.items()
+        if known.name != inventory.PAUSE
+    }
+    assert len(containers) == 3
+    assert dict(saved.inventory.containers) == containers
+
+
+def test_after_a_boot_claims_and_pods_are_left_and_no_container_is() -> None:
+    saved = checkpoint.decode((FOLDER / "version-2.json").read_bytes())
+    left = saved.after_boot()
+    assert (dict(left.ledger.intents), dict(left.ledger.unsatisfied), left.shares) == ({}, {}, {})
+    assert (left.ledger.claims, left.ledger.former) == (saved.ledger.claims, saved.ledger.former)
+    assert (left.ledger.exclusive, left.ledger.pinned) == (saved.ledger.exclusive, saved.ledger.pinned)
+    assert dict(left.inventory.containers) == {}
+    assert left.inventory.pods == saved.inventory.pods
+
+
+@pytest.mark.parametrize("node", ["", "x", "-1", "99999", "\u0663"])
+def test_what_is_no_numa_node_is_refused(node: str) -> None:
+    broken = {**json.loads(written(FRESH)), "nodes": {node: "0-3"}}
+    with pytest.raises(checkpoint.Unusable, match=r"\$\.nodes"):
+        checkpoint.decode(json.dumps(broken).encode())
 
 
 def test_an_older_document_is_brought_up_to_date_one_version_at_a_time() -> None:

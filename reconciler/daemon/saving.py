@@ -65,10 +65,7 @@ def restore(
         return None
     ledger, misfits = restoring.fit(saved.ledger, terms)
     saved = dataclasses.replace(saved, ledger=ledger)
-    rebooted = saved.origin.boot != origin.boot
-    if rebooted and saved.origin.boot and origin.boot:
-        saved = saved.after_boot()
-    tell.checkpoint_restored(path, saved, misfits, rebooted=rebooted)
+    tell.checkpoint_restored(path, saved, misfits, rebooted=saved.origin.boot != origin.boot)
     return saved
 
 

@@ -6,7 +6,6 @@ newest. The format is `document`'s matter. PRD 6.7.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -50,13 +49,6 @@ class Saved:
     ledger: state.Ledger
     shares: Mapping[events.ContainerId, int] = field(default_factory=dict)
     inventory: inventory.Inventory = field(default_factory=inventory.Inventory)
-
-    def after_boot(self) -> Saved:
-        """What of it outlives the node: claims and pods do, containers do not."""
-        ledger = dataclasses.replace(self.ledger, intents=HashTrieMap(), unsatisfied=HashTrieMap())
-        return dataclasses.replace(
-            self, ledger=ledger, shares={}, inventory=inventory.Inventory(pods=self.inventory.pods)
-        )
 
 
 _ENCODER = msgspec.json.Encoder()

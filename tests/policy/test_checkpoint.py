@@ -269,16 +269,6 @@ def test_names_annotations_and_limits_are_read_as_they_were_written() -> None:
     assert dict(saved.inventory.containers) == containers
 
 
-def test_after_a_boot_claims_and_pods_are_left_and_no_container_is() -> None:
-    saved = checkpoint.decode((FOLDER / "version-2.json").read_bytes())
-    left = saved.after_boot()
-    assert (dict(left.ledger.intents), dict(left.ledger.unsatisfied), left.shares) == ({}, {}, {})
-    assert (left.ledger.claims, left.ledger.former) == (saved.ledger.claims, saved.ledger.former)
-    assert (left.ledger.exclusive, left.ledger.pinned) == (saved.ledger.exclusive, saved.ledger.pinned)
-    assert dict(left.inventory.containers) == {}
-    assert left.inventory.pods == saved.inventory.pods
-
-
 @pytest.mark.parametrize("node", ["", "x", "-1", "99999", "\u0663"])
 def test_what_is_no_numa_node_is_refused(node: str) -> None:
     broken = {**json.loads(written(FRESH)), "nodes": {node: "0-3"}}

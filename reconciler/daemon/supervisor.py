@@ -68,7 +68,7 @@ async def run(chosen: options.Options, tree: cgroupfs.Cgroupfs, log: logs.Log) -
             waiting,
             its_passes.serve(),
             saver.serve(),
-            _periodic(its_passes, in_force),
+            _periodic(its_agent, its_passes, watched, in_force),
             in_force.serve(its_agent.renew),
             ready.serve(its_agent, its_passes),
             *entrance,
@@ -85,7 +85,10 @@ def _assemble(
 ) -> tuple[agent.Agent, passes.Passes, report.Book, watching.Watching]:
     book = report.Book()
     watched = watching.Watching(
-        watching.opened(inotify.Watcher, chosen.cgroup_root, tell.complain), complain=tell.complain
+        watching.opened(inotify.Watcher, chosen.cgroup_root, tell.complain),
+        complain=tell.complain,
+        recovered=lambda: tell.recovered("inotify: every cgroup is watched again"),
+        reopen=lambda: inotify.Watcher(chosen.cgroup_root),
     )
     its_agent = agent.Agent(
         state.terms(in_force.topology, in_force.config), in_force.config, watched, tell, dry=chosen.dry
@@ -134,10 +137,13 @@ def _follow(chosen: options.Options, tell: telling.Teller) -> Callable[[CpuSet],
     return (lambda _: None) if chosen.simulated else confine
 
 
-async def _periodic(its_passes: passes.Passes, in_force: renewal.Renewal) -> None:
+async def _periodic(
+    its_agent: agent.Agent, its_passes: passes.Passes, watched: watching.Watching, in_force: renewal.Renewal
+) -> None:
     """A pass over everything, again and again: it finds what inotify cannot see."""
     while True:
         await asyncio.sleep(in_force.config.pass_interval_seconds)
+        watched.renew(its_agent.state.inventory.containers.values())
         its_passes.everything()
 
 

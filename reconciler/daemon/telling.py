@@ -161,6 +161,10 @@ class Teller:
         """Something on the host is not as it should be; the agent goes on without it."""
         self._log.warning("host.limited", reason=str(error))
 
+    def recovered(self, reason: str) -> None:
+        """What was complained of is as it should be again."""
+        self._log.info("host.recovered", reason=reason)
+
     def notice(self, notice: handler.Notice) -> None:
         """Something about the connection to the runtime."""
         self.counters.nri_retries += notice.event == "nri.retry"
@@ -171,7 +175,8 @@ class Teller:
         """As `walk.Tell.passed`."""
         self.counters.passed(done)
         for entry in done.entries:
-            write = self._log.info if entry.event == "drift.repaired" else self._log.warning
+            is_good = entry.event in ("drift.repaired", "conflict.ended")
+            write = self._log.info if is_good else self._log.warning
             write(entry.event, pass_id=done.pass_id, **status.owner(now, entry.container), **entry.fields)
         failed = sum(result.failed for result in done.results)
         echo = done.request.scope is not None and done.request.found_by == "pass"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeVar
 
@@ -41,14 +42,25 @@ class Watching:
     """Watches containers' cgroups by their ids. Without a watcher it does nothing, and passes find all."""
 
     def __init__(
-        self, watcher: inotify.Watcher | None, *, complain: Callable[[errors.ReconcilerError], None]
+        self,
+        watcher: inotify.Watcher | None,
+        *,
+        complain: Callable[[errors.ReconcilerError], None],
+        recovered: Callable[[], object] = lambda: None,
+        reopen: Callable[[], inotify.Watcher] | None = None,
     ) -> None:
-        """`complain` is told, once, that there are no more watches to be had."""
+        """`complain` is told, once, that there are no more watches to be had, and `recovered` that there are
+        again. `reopen` makes a watcher where there is none; it raises as `inotify.Watcher` does."""
         self._watcher = watcher
         self._complain = complain
+        self._recovered = recovered
+        self._reopen = reopen
+        self._listening: tuple[asyncio.AbstractEventLoop, Listener] | None = None
         self._ids: dict[str, events.ContainerId] = {}
         self._quotas: Quotas = {}
-        self._exhausted = False
+        self._exhausted = watcher is None
+        self.overflows = 0
+        """How often the kernel has dropped events since the start."""
         self.on_limits: Callable[[Iterable[events.ContainerId]], object] = lambda _: None
         """Is told of containers whose `cpu.max` was written."""
 
@@ -77,6 +89,33 @@ class Watching:
         for path in quotas.keys() - before.keys() - self._ids.keys():
             self._has_watched(path)
 
+    def renew(self, containers: Iterable[events.Container]) -> None:
+        """Watch those of all these containers that could not be watched, if now they can. Costs nothing where
+        everyone is."""
+        if not self._exhausted or not self._has_reopened():
+            return
+        self._exhausted, complain = False, self._complain
+        self._complain = lambda _: None
+        try:
+            for container in containers:
+                self.follow(container)
+                if self._exhausted:
+                    return
+            for path in self._quotas.keys() - self._ids.keys():
+                self._has_watched(path)
+        finally:
+            self._complain = complain
+        if not self._exhausted:
+            self._recovered()
+
+    def _has_reopened(self) -> bool:
+        if self._watcher is None and self._reopen is not None:
+            with contextlib.suppress(errors.ReconcilerError):
+                self._watcher = self._reopen()
+                if self._listening is not None:
+                    self.listen(*self._listening)
+        return self._watcher is not None
+
     def _has_watched(self, path: str) -> bool:
         if self._watcher is None:
             return False
@@ -90,6 +129,7 @@ class Watching:
 
     def listen(self, loop: asyncio.AbstractEventLoop, listener: Listener) -> None:
         """Tell `listener` from now on."""
+        self._listening = loop, listener
         if self._watcher is not None:
             loop.add_reader(self._watcher.fd, self._read, loop, listener)
 
@@ -103,6 +143,7 @@ class Watching:
         assert self._watcher is not None  # noqa: S101  narrows the type
         changes = self._watcher.read()
         if changes.overflowed:
+            self.overflows += 1
             listener.overflowed()
         ids = {self._ids[path] for path in changes.paths | changes.vanished if path in self._ids}
         ids |= {self._quotas[path] for path in changes.quotas if path in self._quotas}

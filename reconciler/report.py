@@ -7,13 +7,13 @@ because how long a drift lasted, and whether a difference is drift at all, are q
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from reconciler import errors, events, observed, plan
+from reconciler import errors, events, fights, observed, opponents, plan, reasons
 from reconciler.cpu.idset import CpuSet
-from reconciler.diff import Cause, Difference, Mismatch, granted, in_order, mismatches, settled, unread
+from reconciler.diff import Cause, Difference, granted, in_order, settled
 from reconciler.policy import desired
 
 FoundBy = Literal["inotify", "pass", "hook"]
@@ -43,7 +43,8 @@ class Outcome:
     """One pass: what was seen, what differed, what was written, and what is seen now.
 
     `after` holds a second look at every container that was written to. `found_at` is the monotonic
-    time in seconds at which inotify told of a container; the others were found by `found_by`.
+    time in seconds at which inotify told of a container; the others were found by `found_by`. `held` are
+    those whose repair waits, and `blame` says whom a file's text points to.
     """
 
     wanted: desired.Desired
@@ -54,23 +55,34 @@ class Outcome:
     online: CpuSet
     found_by: FoundBy
     found_at: Mapping[events.ContainerId, float] = field(default_factory=dict)
+    held: frozenset[events.ContainerId] = frozenset()
+    blame: Callable[[events.ContainerId, str, str], opponents.Opponent] = opponents.nobody
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One thing to tell: `event` is the log's event name, `fields` its values."""
 
-    event: Literal["drift.found", "drift.repaired", "drift.unrepairable", "placement.failed"]
+    event: Literal[
+        "drift.found",
+        "drift.repaired",
+        "drift.unrepairable",
+        "placement.failed",
+        "conflict.raised",
+        "conflict.goes-on",
+        "conflict.ended",
+    ]
     container: events.ContainerId
     fields: Mapping[str, object]
 
 
 @dataclass(slots=True)
 class _Trouble:
-    """A container that is not as it should be, since `since` (monotonic seconds)."""
+    """A container that is not as it should be, since `since` (monotonic seconds); `silent` in a conflict."""
 
     cause: Cause
     since: float
+    silent: bool = False
     attempts: int = 0
     told: bool = False
     reason: str = ""
@@ -97,6 +109,7 @@ class Book:
     counters: Counters = field(default_factory=Counters)
     lifted: set[events.ContainerId] = field(default_factory=set)
     """Whose CFS quota has been lifted and not yet given back."""
+    fights: fights.Fights = field(default_factory=fights.Fights)
     _troubles: dict[events.ContainerId, _Trouble] = field(default_factory=dict)
 
     def enter(self, outcome: Outcome, at: float) -> tuple[Entry, ...]:
@@ -104,6 +117,9 @@ class Book:
         told: list[Entry] = []
         for difference in outcome.differences:
             told += self._found(difference, outcome, at)
+            told += self._fought(difference, outcome, at)
+        for id_ in {result.write.container for result in outcome.results if not result.failed}:
+            self.fights.wrote(id_, outcome.wanted[id_], at)
         errors_by_container = _first_errors(outcome)
         for id_, look in {**outcome.looks, **outcome.after}.items():
             self.latest[id_] = look
@@ -114,12 +130,17 @@ class Book:
                 self._note_lift(id_, want, look)
             if isinstance(look, observed.Present) and in_order(want, look, outcome.online):
                 self.confirmed[id_] = _lasting(want) if want.quotas else want
+                self.fights.right(id_)
                 told += self._repaired(id_, look, at)
             elif isinstance(look, observed.Absent):
+                self.fights.right(id_)
                 self._troubles.pop(id_, None)
+            elif id_ in outcome.held:
+                self._troubles[id_].reason = "somebody changes it again and again: it is repaired in a moment"
             else:
-                why = errors_by_container.get(id_) or _why(want, look)
+                why = errors_by_container.get(id_) or reasons.why(want, look)
                 told += self._failed(id_, why, at)
+        told += (_of_conflict("conflict.ended", *its) for its in self.fights.passed(at))
         return tuple(told)
 
     def trust(self, placements: desired.Desired) -> None:
@@ -132,6 +153,7 @@ class Book:
         self.confirmed.pop(id_, None)
         self.latest.pop(id_, None)
         self.lifted.discard(id_)
+        self.fights.forget(id_)
         self._troubles.pop(id_, None)
 
     def trouble(self, id_: events.ContainerId) -> tuple[Cause, str] | None:
@@ -147,10 +169,11 @@ class Book:
 
     def retry_in(self) -> float | None:
         """Seconds until a failed repair should be tried again; None where there is none."""
+        held = self.fights.held()
         pauses = [
             min(FIRST_RETRY_SECONDS * 2.0 ** min(trouble.attempts - 1, 10), LAST_RETRY_SECONDS)
-            for trouble in self._troubles.values()
-            if trouble.attempts
+            for id_, trouble in self._troubles.items()
+            if trouble.attempts and id_ not in held
         ]
         return min(pauses, default=None)
 
@@ -165,12 +188,12 @@ class Book:
         if id_ in self._troubles:
             return
         since = outcome.found_at.get(id_, at)
-        self._troubles[id_] = _Trouble(cause=difference.cause, since=since)
+        silent = self.fights.conflict(id_) is not None and difference.cause is not Cause.PENDING
+        self._troubles[id_] = _Trouble(cause=difference.cause, since=since, silent=silent)
         if difference.cause is Cause.PENDING:
             return
         self.counters.found += 1
-        drifted = [file for file in difference.files if not file.expected]
-        for file in drifted or (_narrowed(difference, outcome.online),):
+        for file in () if silent else reasons.drifted(difference, outcome.online):
             yield Entry(
                 event="drift.found",
                 container=id_,
@@ -183,12 +206,26 @@ class Book:
                 },
             )
 
+    def _fought(self, difference: Difference, outcome: Outcome, at: float) -> Iterator[Entry]:
+        """A difference that is not ours is one more blow of somebody's, maybe of a fight."""
+        id_ = difference.container
+        is_ours = difference.cause is Cause.PENDING and not self._troubles[id_].attempts
+        files = reasons.drifted(difference, outcome.online)
+        if is_ours or (difference.files and all(file.expected for file in difference.files)):
+            return
+        value = ", ".join(f"{file.file} {file.have or 'empty'}" for file in files)
+        opponent = outcome.blame(id_, files[0].file, files[0].have)
+        if (news := self.fights.seen(id_, value, opponent, at)) is not None:
+            yield _of_conflict(news[0], id_, news[1])
+
     def _repaired(self, id_: events.ContainerId, look: observed.Present, at: float) -> Iterator[Entry]:
         trouble = self._troubles.pop(id_, None)
         if trouble is None or trouble.cause is Cause.PENDING:
             return
         self.counters.repaired += 1
         self.counters.unrepaired -= trouble.told
+        if trouble.silent:
+            return
         yield Entry(
             event="drift.repaired",
             container=id_,
@@ -210,6 +247,8 @@ class Book:
         trouble.told = True
         if trouble.cause is not Cause.PENDING:
             self.counters.unrepaired += 1
+        if trouble.silent:
+            return
         yield Entry(
             event="placement.failed" if trouble.cause is Cause.PENDING else "drift.unrepairable",
             container=id_,
@@ -231,31 +270,21 @@ def _first_errors(outcome: Outcome) -> dict[events.ContainerId, str]:
     return found
 
 
+def _of_conflict(news: fights.News, id_: events.ContainerId, conflict: fights.Conflict) -> Entry:
+    return Entry(
+        event=news,
+        container=id_,
+        fields={
+            "opponent": conflict.opponent.name,
+            "evidence": conflict.opponent.evidence,
+            "times": conflict.times,
+            "values": list(conflict.values),
+        },
+    )
+
+
 def _lasting(want: desired.Placement) -> desired.Placement:
     """The placement that is still wished for when what is wished for once has been done."""
     if not any(wish.once for wish in want.quotas):
         return want
     return dataclasses.replace(want, quotas=tuple(wish for wish in want.quotas if not wish.once))
-
-
-def _narrowed(difference: Difference, online: CpuSet) -> Mismatch:
-    return Mismatch(
-        file=observed.EFFECTIVE_CPUS,
-        want=str(difference.want.cpus & online),
-        have=str(granted(difference.look)),
-    )
-
-
-def _why(want: desired.Placement, look: observed.Present | observed.Unreadable) -> str:
-    """Why a container is not in order though no write to it failed."""
-    if isinstance(look, observed.Unreadable):
-        return str(look.error)
-    for its in mismatches(want, look):
-        again = f"{its.file} is {its.have or 'empty'} again after {its.want} was written"
-        return f"{again}: someone else writes it too"
-    if error := unread(want, look):
-        return str(error)
-    return (
-        f"cpuset.cpus is {look.outer.cpus} and the kernel grants {granted(look)}: "
-        f"an ancestor's cpuset is narrower, or CPUs are offline or in another partition"
-    )

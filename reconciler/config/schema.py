@@ -26,6 +26,19 @@ class Nri(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel
     plugin_index: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{2}$(?!\n)")] = "90"
 
 
+class Fights(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
+    """When a container that somebody else changes again and again is in conflict, and what happens then.
+
+    `drifts` within `within_seconds` begin a conflict, and `ends_after_seconds` without any end it. A repair
+    in a conflict is made at most `longest_pause_seconds` after the one before it, or at once.
+    """
+
+    drifts: Annotated[int, msgspec.Meta(ge=2, le=100)] = 2
+    within_seconds: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 60.0
+    ends_after_seconds: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 60.0
+    longest_pause_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=60)] = 1.0
+
+
 Namespaces = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9*]([a-z0-9*-]{0,61}[a-z0-9*])?$(?!\n)")]
 """A namespace's name (a DNS label, RFC 1123), in which each `*` stands for any characters."""
 
@@ -45,6 +58,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     `unmanaged_namespaces`: whose containers are left alone, as if there were no agent.
     `opt_out_namespaces`: which namespaces may leave single pods alone with `weka.io/unmanaged: "true"`.
     `pass_interval_seconds`: pause between periodic passes, which find what inotify cannot see.
+    `fights`: what is done about somebody who writes the same files again and again.
     """
 
     min_shared_cpus: Annotated[int, msgspec.Meta(ge=1, le=8192)] = 1
@@ -59,6 +73,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     unmanaged_namespaces: tuple[Namespaces, ...] = ()
     opt_out_namespaces: tuple[Namespaces, ...] = ()
     pass_interval_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 10.0
+    fights: Fights = Fights()
     nri: Nri = Nri()
 
     def __post_init__(self) -> None:
@@ -73,7 +88,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
 
     def of_decisions(self) -> Config:
         """The same, with defaults for what no decision on a container depends on."""
-        return msgspec.structs.replace(self, pass_interval_seconds=10.0, on_guard="refuse", nri=Nri())
+        return msgspec.structs.replace(
+            self, pass_interval_seconds=10.0, on_guard="refuse", fights=Fights(), nri=Nri()
+        )
 
     def may_annotate(self, namespace: str) -> bool:
         """Whether pods of the namespace may name CPUs."""

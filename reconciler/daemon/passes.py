@@ -8,7 +8,7 @@ made in the event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent import futures
 from typing import TypeVar
 
@@ -17,6 +17,8 @@ from reconciler.daemon import walk
 from reconciler.policy import state
 
 _T = TypeVar("_T")
+_TOGETHER = 0.02
+"""Seconds between two passes at least that are made because repairs in conflicts are due."""
 
 
 class Passes:
@@ -46,6 +48,10 @@ class Passes:
         self._deciding = False
         self._retry: asyncio.TimerHandle | None = None
 
+        self._held: dict[events.ContainerId, float] = {}
+        self._release: asyncio.TimerHandle | None = None
+        self.on_drift: Callable[[frozenset[events.ContainerId]], object] = lambda _: None
+        """Is told of containers that a pass has found to have drifted."""
     @property
     def busy(self) -> bool:
         """Whether a pass that a decision made necessary is under way or asked for; routine looks do not
@@ -65,11 +71,16 @@ class Passes:
         self._wake.set()
 
     def signalled(self, ids: Iterable[events.ContainerId], at: float) -> None:
-        """Let the next pass look at these containers, of which inotify told at `at` (monotonic seconds)."""
-        for id_ in ids:
+        """Let the next pass look at these containers, of which inotify told at `at` (monotonic seconds).
+
+        Those whose repair waits are looked at when it is due, however often they are written until then.
+        """
+        new = [id_ for id_ in ids if id_ not in self._held]
+        for id_ in new:
             self._found_at.setdefault(id_, at)
             self._scope.add(id_)
-        self._wake.set()
+        if new:
+            self._wake.set()
 
     def forget(self, id_: events.ContainerId, path: str | None) -> None:
         """Let the next pass, whenever it is, forget a container that has ended."""
@@ -112,8 +123,9 @@ class Passes:
                 await self._wake.wait()
                 await self._one()
         finally:
-            if self._retry is not None:
-                self._retry.cancel()
+            for timer in (self._retry, self._release):
+                if timer is not None:
+                    timer.cancel()
             self._worker.shutdown(wait=True)
 
     async def _one(self) -> None:
@@ -162,9 +174,28 @@ class Passes:
         """Look at everything again after a pause; the earlier of two such wishes counts."""
         when = loop.time() + seconds
         if (
+        self._hold(loop, done.held)
+        if done.drifted:
+            self.on_drift(done.drifted)
             self._retry is not None
             and not self._retry.cancelled()
             and loop.time() < self._retry.when() <= when
+    def _hold(self, loop: asyncio.AbstractEventLoop, held: Mapping[events.ContainerId, float]) -> None:
+        """Look at these when their repairs are due, several at a time."""
+        if self._release is not None:
+            self._release.cancel()
+            self._release = None
+        self._held = {id_: loop.time() + seconds for id_, seconds in held.items()}
+        if held:
+            soon = max(min(self._held.values()), loop.time() + _TOGETHER)
+            self._release = loop.call_at(soon, self._due, loop)
+
+    def _due(self, loop: asyncio.AbstractEventLoop) -> None:
+        due = [id_ for id_, when in self._held.items() if when <= loop.time()]
+        for id_ in due:
+            del self._held[id_]
+        self.some(due)
+
         ):
             return
         if self._retry is not None:

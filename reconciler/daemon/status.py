@@ -72,6 +72,7 @@ def entry(
         "observed": _observed(book.latest.get(container.id)),
         "state": state_,
         "reason": reason,
+        "conflict": book.fights.document(container.id),
     }
 
 

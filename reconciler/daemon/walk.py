@@ -6,13 +6,14 @@ The walker is the only one who writes to cgroups and the only one who changes th
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from reconciler import diff, events, observed, plan, report
+from reconciler import diff, events, observed, opponents, plan, report
 from reconciler.cpu.idset import CpuSet
 from reconciler.daemon import executor, gate, watching
 from reconciler.host import cgroupfs
@@ -45,7 +46,9 @@ class Request:
 class Done:
     """What came of a pass. `verdicts` says of each gate why the container must not start, or "".
 
-    `seconds` is how long it took, `retry_in` when to try again what failed (None: nothing did).
+    `differences` are those that are no blows in a conflict, which are only counted. `drifted` are containers
+    that somebody else has changed. `seconds` is how long it took, `retry_in` when to try again what failed
+    (None: nothing did), `held` who has to wait for a repair, for so many seconds.
     """
 
     pass_id: int
@@ -57,6 +60,8 @@ class Done:
     entries: tuple[report.Entry, ...] = ()
     seconds: float = 0.0
     retry_in: float | None = None
+    drifted: frozenset[events.ContainerId] = frozenset()
+    held: Mapping[events.ContainerId, float] = field(default_factory=dict)
 
 
 class Tell(Protocol):
@@ -81,11 +86,12 @@ class Walker:
         dry: bool = False,
         follow: Callable[[CpuSet], None] = lambda _: None,
         lifted: Callable[[watching.Quotas], object] = lambda _: None,
+        suspects: Callable[[], opponents.Suspects] = opponents.Suspects,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """With `dry`, nothing is ever written. `follow` is told of each shared pool that a pass has put in
-        force, `lifted` of the cgroups whose quota is lifted when they are others. `clock` gives monotonic
-        seconds."""
+        force, `lifted` of the cgroups whose quota is lifted when they are others. `suspects` says what others
+        may write, and `clock` gives monotonic seconds."""
         self._tree = tree
         self._book = book
         self._tell = tell
@@ -94,6 +100,7 @@ class Walker:
         self._followed = CpuSet()
         self._lifted = lifted
         self._told_lifted: watching.Quotas = {}
+        self._suspects = suspects
         self._clock = clock
         self._passes = 0
         self._planned: plan.Plan = ()
@@ -108,9 +115,12 @@ class Walker:
                 self._tree.forget(path)
         wanted, looks = self._look(now, request)
         self._book.trust({id_: wanted[id_] for id_ in request.restored & wanted.keys()})
-        differences, steps = self._plan(now, wanted, looks)
+        differences = self._compare(now, wanted, looks)
+        held = self._held(differences, request, begin)
+        steps = _order(now, [its for its in differences if its.container not in held], wanted, looks)
         if self._dry:
             return self._stop_dry(now, request, looks, steps)
+        silent = sum(self._book.fights.conflict(its.container) is not None for its in differences)
         results = executor.execute(steps, now, self._tree)
         outcome = report.Outcome(
             wanted=wanted,
@@ -121,18 +131,22 @@ class Walker:
             online=now.terms.topology.online,
             found_by=request.found_by,
             found_at=request.found_at,
+            held=held,
+            blame=self._blame(now),
         )
         entries = self._book.enter(outcome, self._clock())
         done = Done(
             pass_id=self._passes,
             request=request,
             looked_at=len(looks),
-            differences=len(differences),
+            differences=len(differences) - silent,
             results=results,
             verdicts={id_: gate.verdict(now, self._book, id_) for id_ in request.gates},
             entries=entries,
             seconds=self._clock() - begin,
             retry_in=self._book.retry_in(),
+            drifted=frozenset(its.container for its in differences if its.cause is diff.Cause.DRIFT),
+            held=self._book.fights.held(),
         )
         self._tell.passed(now, done)
         self._tell_followers(now)
@@ -167,7 +181,7 @@ class Walker:
     def preview(self, now: state.State) -> tuple[observed.Observed, plan.Plan]:
         """What is there now, and what a pass over everything would write."""
         wanted, looks = self._look(now, Request(scope=None))
-        return looks, self._plan(now, wanted, looks)[1]
+        return looks, _order(now, self._compare(now, wanted, looks), wanted, looks)
 
     def _look(
         self, now: state.State, request: Request
@@ -187,12 +201,30 @@ class Walker:
                 wanted[id_] = dataclasses.replace(wanted[id_], quotas=due)
         return wanted, self.look(now, wanted, wanted)
 
-    def _plan(
+    def _compare(
         self, now: state.State, wanted: desired.Desired, looks: observed.Observed
-    ) -> tuple[tuple[diff.Difference, ...], plan.Plan]:
-        online = now.terms.topology.online
-        differences = diff.compare(wanted, looks, self._book.confirmed, online)
-        return differences, plan.order(differences, wanted, looks, now.ledger.exclusive, now.pool)
+    ) -> tuple[diff.Difference, ...]:
+        return diff.compare(wanted, looks, self._book.confirmed, now.terms.topology.online)
+
+    def _held(
+        self, differences: Iterable[diff.Difference], request: Request, at: float
+    ) -> frozenset[events.ContainerId]:
+        """Whose repair has to wait because of a fight. Where a start waits for the pass, nobody's."""
+        if request.gates:
+            return frozenset()
+        holds = self._book.fights.holds
+        return frozenset(its.container for its in differences if holds(its.container, its.want, at))
+
+    def _blame(self, now: state.State) -> Callable[[events.ContainerId, str, str], opponents.Opponent]:
+        @functools.cache
+        def suspects() -> opponents.Suspects:
+            return self._suspects()
+
+        def blame(id_: events.ContainerId, file: str, value: str) -> opponents.Opponent:
+            container = now.inventory.containers[id_]
+            return opponents.blame(suspects(), now.pod_of(container), container, file, value)
+
+        return blame
 
     def _stop_dry(
         self, now: state.State, request: Request, looks: observed.Observed, steps: plan.Plan
@@ -208,6 +240,15 @@ class Walker:
             looked_at=len(looks),
             verdicts=dict.fromkeys(request.gates, ""),
         )
+
+
+def _order(
+    now: state.State,
+    differences: Iterable[diff.Difference],
+    wanted: desired.Desired,
+    looks: observed.Observed,
+) -> plan.Plan:
+    return plan.order(tuple(differences), wanted, looks, now.ledger.exclusive, now.pool)
 
 
 def _is_in_pod_of(now: state.State, id_: events.ContainerId, others: Iterable[events.ContainerId]) -> bool:

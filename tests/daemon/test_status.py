@@ -45,6 +45,7 @@ async def test_the_document_has_the_keys_that_others_rely_on(tmp_path: pathlib.P
                 "observed": {"cpus": "2-3", "mems": "", "effective": "2-3", "quotas": {}},
                 "state": "in-sync",
                 "reason": "Guaranteed pod with a whole CPU limit of 2: 2-3 is exclusive",
+                "conflict": None,
             }
         ],
         "drift": {"found": 0, "repaired": 0, "unrepaired": 0},

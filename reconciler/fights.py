@@ -1,0 +1,192 @@
+"""Stage 8, below the report: who changes the same container again and again, and when it is repaired then.
+
+Pure: times are given, and so is chance. A container that drifts as often as `fights.drifts` says within
+`fights.withinSeconds` is in conflict. Its repairs are paced from then on, what happens is counted instead of
+told, and the conflict ends when the container has been left alone for `fights.endsAfterSeconds`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from reconciler import events, opponents
+from reconciler.config import schema
+from reconciler.policy import desired
+
+FIRST_PAUSE_SECONDS = 0.1
+"""After a repair in a conflict; the pauses double up to `fights.longestPauseSeconds`."""
+_VALUES = 8
+"""So many of the values that were found are kept: the newest."""
+_MOST_DRIFTS = 100
+
+News = Literal["conflict.raised", "conflict.goes-on", "conflict.ended"]
+"""What there is to tell of a conflict, as the log calls it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conflict:
+    """A fight: against whom, how many drifts it has had, since when (monotonic seconds), and what was found,
+    oldest first."""
+
+    opponent: opponents.Opponent
+    times: int
+    since: float
+    values: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Fight:
+    """What is known of a container that has drifted of late.
+
+    `wrong` is what the last look found, "" where it was in order; `written` whether it was repaired since.
+    `want` is what it was repaired to, `due` when it may be repaired again.
+    """
+
+    seen_at: float
+    opponent: opponents.Opponent
+    drifts: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_DRIFTS))
+    values: deque[str] = field(default_factory=lambda: deque(maxlen=_VALUES))
+    wrong: str = ""
+    written: bool = False
+    want: desired.Placement | None = None
+    conflict: Conflict | None = None
+    told: int = 0
+    pause: float = FIRST_PAUSE_SECONDS
+    due: float = 0.0
+
+
+@dataclass(slots=True)
+class Fights:
+    """Remembers who has drifted of late: bounded by the containers that drift. `raised` and `ended` count
+    conflicts since the start."""
+
+    rules: Callable[[], schema.Fights] = schema.Fights
+    draw: Callable[[], float] = lambda: 1.0
+    """Gives a number from 0 to 1: where in the upper half of its range a pause is."""
+    raised: int = 0
+    ended: int = 0
+    _known: dict[events.ContainerId, _Fight] = field(default_factory=dict)
+    _at: float = 0.0
+
+    def conflict(self, id_: events.ContainerId) -> Conflict | None:
+        """The conflict that a container is in."""
+        its = self._known.get(id_)
+        return None if its is None else its.conflict
+
+    def conflicts(self) -> dict[events.ContainerId, Conflict]:
+        """All conflicts."""
+        known = tuple(self._known.items())
+        return {id_: its.conflict for id_, its in known if its.conflict is not None}
+
+    def holds(self, id_: events.ContainerId, want: desired.Placement, at: float) -> bool:
+        """Whether a repair has to wait. What is wanted anew never waits."""
+        its = self._known.get(id_)
+        return its is not None and its.conflict is not None and at < its.due and its.want == want
+
+    def held(self) -> dict[events.ContainerId, float]:
+        """Who is wrong and has to wait, and for how many seconds, as of the last pass."""
+        return {
+            id_: its.due - self._at
+            for id_, its in self._known.items()
+            if its.conflict is not None and its.wrong and its.due > self._at
+        }
+
+    def document(self, id_: events.ContainerId) -> dict[str, object] | None:
+        """What the status says of a container's conflict; `since_seconds` is as of the last pass."""
+        if (conflict := self.conflict(id_)) is None:
+            return None
+        return {
+            "opponent": conflict.opponent.name,
+            "kind": conflict.opponent.kind,
+            "evidence": conflict.opponent.evidence,
+            "times": conflict.times,
+            "since_seconds": round(max(self._at - conflict.since, 0.0), 3),
+            "values": list(conflict.values),
+        }
+
+    def seen(
+        self, id_: events.ContainerId, value: str, opponent: opponents.Opponent, at: float
+    ) -> tuple[News, Conflict] | None:
+        """A look found `value` instead of what was written; gives what there is to tell of it.
+
+        It is another drift if the container was in order before, was repaired since, or says something else.
+        """
+        its = self._known.setdefault(id_, _Fight(seen_at=at, opponent=opponent))
+        again = its.written or its.wrong != value
+        its.wrong, its.written, its.seen_at = value, False, at
+        if not again:
+            return None
+        its.drifts.append(at)
+        its.values.append(value)
+        its.opponent = opponent
+        return self._raise(its, at) if its.conflict is None else _count(its, its.conflict)
+
+    def wrote(self, id_: events.ContainerId, want: desired.Placement, at: float) -> None:
+        """A container was written to: the next repair may have to wait."""
+        if (its := self._known.get(id_)) is None:
+            return
+        its.written, its.want = True, want
+        if its.conflict is not None:
+            its.due = at + its.pause / 2 * (1 + self.draw())
+            its.pause = min(its.pause * 2, self.rules().longest_pause_seconds)
+
+    def right(self, id_: events.ContainerId) -> None:
+        """A look found a container in order, or gone."""
+        if (its := self._known.get(id_)) is not None:
+            its.wrong = ""
+
+    def forget(self, id_: events.ContainerId) -> None:
+        """Drop what is known of a container that has ended."""
+        self._known.pop(id_, None)
+
+    def passed(self, at: float) -> Iterator[tuple[events.ContainerId, Conflict]]:
+        """A pass has ended. Drops who has been left alone for long enough, and gives their conflicts."""
+        self._at = at
+        rules = self.rules()
+        for id_, its in list(self._known.items()):
+            alone = 0.0 if its.wrong else at - its.seen_at
+            if its.conflict is not None:
+                if alone >= rules.ends_after_seconds:
+                    self.ended += 1
+                    del self._known[id_]
+                    yield id_, its.conflict
+            elif alone > rules.within_seconds:
+                del self._known[id_]
+
+    def _raise(self, its: _Fight, at: float) -> tuple[News, Conflict] | None:
+        rules = self.rules()
+        recent = [when for when in its.drifts if at - when <= rules.within_seconds]
+        if len(recent) < rules.drifts:
+            return None
+        self.raised += 1
+        its.told = len(recent)
+        its.pause = min(FIRST_PAUSE_SECONDS, rules.longest_pause_seconds)
+        its.conflict = Conflict(
+            opponent=its.opponent, times=len(recent), since=recent[0], values=tuple(its.values)
+        )
+        return "conflict.raised", its.conflict
+
+
+def _count(its: _Fight, conflict: Conflict) -> tuple[News, Conflict] | None:
+    """One more drift in a conflict, which is told each time that their number has doubled."""
+    its.conflict = dataclasses.replace(
+        conflict, opponent=its.opponent, times=conflict.times + 1, values=tuple(its.values)
+    )
+    if its.conflict.times < 2 * its.told:
+        return None
+    its.told = its.conflict.times
+    return "conflict.goes-on", its.conflict
+
+
+def summary(conflicts: Mapping[events.ContainerId, Conflict]) -> dict[opponents.Opponent, int]:
+    """How many containers each opponent fights over; the evidence of one stands for all."""
+    found: dict[tuple[str, str], tuple[opponents.Opponent, int]] = {}
+    for conflict in conflicts.values():
+        key = (conflict.opponent.kind, conflict.opponent.name)
+        opponent, count = found.get(key, (conflict.opponent, 0))
+        found[key] = (opponent, count + 1)
+    return dict(found.values())

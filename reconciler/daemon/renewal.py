@@ -30,6 +30,7 @@ class Renewal:
         self._path = path
         self._root = host_root
         self._log = log
+        self._complaints: dict[str, str] = {}
         self._stamp = self._stat()
         self._fingerprint = sysfs.fingerprint(host_root)
         self.config = schema.Config() if path is None else load.read(path)
@@ -50,16 +51,22 @@ class Renewal:
         stamp = self._stat()
         if self._path is None or stamp == self._stamp:
             return False
-        self._stamp = stamp
         try:
             config = load.read(self._path)
         except errors.Usage as error:
-            self._log.warning("config.rejected", reason=str(error), kept="the configuration before it")
+            # What could not even be read may be readable the next time without having changed.
+            if not isinstance(error.__cause__, OSError):
+                self._stamp = stamp
+            self._complain("config.rejected", str(error), kept="the configuration before it")
             return False
+        self._stamp = stamp
+        self._complaints.pop("config.rejected", None)
         if config == self.config:
             return False
         if config.nri != self.config.nri:
             self._log.warning("config.restart-needed", key="nri", reason="a plugin keeps its name and index")
+        if config.metrics != self.config.metrics:
+            self._log.warning("config.restart-needed", key="metrics", reason="a listener keeps its address")
         self.config = config
         self._log.info("config.reloaded", path=self._path)
         return True
@@ -67,11 +74,13 @@ class Renewal:
     def _look_at_cpus(self) -> bool:
         try:
             fingerprint = sysfs.fingerprint(self._root)
-            if fingerprint == self._fingerprint:
-                return False
-            topology = sysfs.topology(self._root)
+            is_new = fingerprint != self._fingerprint
+            topology = sysfs.topology(self._root) if is_new else self.topology
         except errors.ReconcilerError as error:
-            self._log.warning("topology.unreadable", reason=str(error))
+            self._complain("topology.unreadable", str(error))
+            return False
+        self._complaints.pop("topology.unreadable", None)
+        if not is_new:
             return False
         self._fingerprint = fingerprint
         before, self.topology = self.topology, topology
@@ -82,6 +91,12 @@ class Renewal:
             came=str(topology.online - before.online),
         )
         return True
+
+    def _complain(self, event: str, reason: str, **more: str) -> None:
+        """Tell what cannot be used, once for each reason: the next look finds it again."""
+        if self._complaints.get(event) != reason:
+            self._complaints[event] = reason
+            self._log.warning(event, reason=reason, **more)
 
     def _stat(self) -> tuple[int, int, int] | None:
         if self._path is None:

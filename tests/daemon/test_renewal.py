@@ -173,8 +173,13 @@ def test_a_sysfs_that_cannot_be_read_keeps_the_topology(host: Host, text: str | 
     [told] = host.told()
     assert told["event"] == "topology.unreadable"
     assert topologies.ONLINE in told["reason"]
+    assert not in_force.look(), "the same fault is told once"
+    assert len(host.told()) == 1
     host.online("0-5")
     assert in_force.look()
+    online.unlink()
+    in_force.look()
+    assert len(host.told()) == 3, "it is told again when it comes again"
 
 
 def test_a_start_without_a_configuration_has_all_defaults(host: Host) -> None:

@@ -4,16 +4,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
+import json
 import pathlib
+import socket
 
 import pytest
 
 from reconciler import errors
 from reconciler.cpu.idset import CpuSet
+from reconciler.daemon import logs, renewal
 from reconciler.host import processes
 from reconciler.runtime.nri import dial
-from tests.faults import descriptors
+from reconciler.sim import machine, runtime_plugins
+from tests.daemon import process
+from tests.faults import descriptors, ground
 from tests.host import groups
 
 NAMES = [f"pod{number}/c.scope" for number in range(60)]
@@ -83,3 +90,69 @@ def test_threads_that_cannot_be_listed_are_an_error_and_no_fault() -> None:
     with descriptors.limited(200), descriptors.taken(left=0), pytest.raises(errors.HostFileError) as caught:
         processes.confine_self(CpuSet([0]))
     assert caught.value.errno == errno.EMFILE
+
+
+def test_a_configuration_that_found_no_descriptor_comes_into_force_later(tmp_path: pathlib.Path) -> None:
+    machine.write(str(tmp_path), machine.vm())
+    file, log = tmp_path / "config.yaml", io.StringIO()
+    file.write_text("minSharedCpus: 2\n")
+    in_force = renewal.Renewal(str(file), str(tmp_path), logs.configure("json", log))
+    file.write_text("minSharedCpus: 30\n")
+    with descriptors.limited(200), descriptors.taken(left=0):
+        for _ in range(3):
+            assert not in_force.look()
+    assert in_force.config.min_shared_cpus == 2
+    assert in_force.look()
+    assert in_force.config.min_shared_cpus == 30
+    told = [json.loads(line)["event"] for line in log.getvalue().splitlines()]
+    assert told == ["config.rejected", "topology.unreadable", "config.reloaded"]
+
+
+DESCRIPTORS = 40
+"""What the agent may have: some twenty of its own, and half of them for cgroups."""
+
+
+async def test_an_agent_with_few_descriptors_serves_more_containers_than_that() -> None:
+    before = ("sh", "-c", f'ulimit -n {DESCRIPTORS}; exec "$@"', "sh")
+    async with ground.machine() as its:
+        agent = ground.Agent(its, before=before)
+        async with process.running(agent):
+            await its.runtime.plugins.wait_for(1)
+            pod = await its.runtime.run_pod(ground.WEB)
+            shared = []
+            for _ in range(DESCRIPTORS + 10):
+                shared.append(await its.runtime.create_container(pod, ground.SHARED))
+                await its.runtime.start_container(shared[-1])
+            own = await ground.run(its, ground.DB)
+            await agent.status(lambda status: status["converged"])
+            assert {its.cpus(id_) for id_ in shared} == {"0-1,4-7"}
+            assert its.cpus(own) == "2-3"
+            assert its.runtime.plugins.dropped == []
+            assert await agent.stop() == 0
+        assert agent.records("placement.failed", "drift.unrepairable", "checkpoint.failed") == []
+
+
+async def test_where_callers_take_all_descriptors_nothing_starts_on_cpus_that_could_not_be_looked_at() -> (
+    None
+):
+    before = ("sh", "-c", f'ulimit -n {DESCRIPTORS}; exec "$@"', "sh")
+    async with ground.machine() as its:
+        agent = ground.Agent(its, before=before)
+        async with process.running(agent):
+            await its.runtime.plugins.wait_for(1)
+            shared = await ground.run(its, ground.WEB, ground.SHARED)
+            await agent.status(lambda status: status["converged"])
+            with contextlib.ExitStack() as callers:
+                for _ in range(DESCRIPTORS):
+                    callers.enter_context(socket.socket(socket.AF_UNIX)).connect(agent.api)
+                await agent.told("library.said")
+                with pytest.raises(runtime_plugins.RequestFailedError, match="raise the limit of open files"):
+                    await ground.run(its, ground.DB)
+            own = await ground.run(its, ground.DB)
+            assert (its.cpus(own), its.cpus(shared)) == ("2-3", "0-1,4-7")
+            document = await agent.status(lambda status: status["converged"])
+            assert {entry["state"] for entry in document["containers"]} == {"in-sync"}
+            assert its.runtime.plugins.dropped == []
+            await agent.status(lambda status: status["checkpoint"]["saved"])
+            assert await agent.stop() == 0
+    assert "out of system resource" in agent.records("library.said")[0]["reason"]

@@ -61,6 +61,29 @@ class Present:
         return next((its.says for its in self.quotas if its.file == file), None)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """A cgroup right under a pod's, as a walk through the tree found it.
+
+    `is_populated`: a process is in it. The rest is what its files said, of one that was not known before:
+    `quota` is `cpu.max`, `weight` is `cpu.weight`, `cpus` is `cpuset.cpus`; None where they say nothing.
+    """
+
+    path: str
+    is_populated: bool
+    quota: Bandwidth | None = None
+    weight: int | None = None
+    cpus: CpuSet = CpuSet()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodGroup:
+    """A pod's cgroup, and the groups right under it."""
+
+    path: str
+    groups: tuple[Group, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Absent:
     """The container has no cgroup now: not born yet, or gone."""

@@ -12,9 +12,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import TypeVar
 
-from reconciler import events, observed, report
+from reconciler import events, inventory, observed, report
 from reconciler.daemon import answers, guard, passes, telling
-from reconciler.policy import checkpoint, lifecycle, restoring, state
+from reconciler.policy import checkpoint, lifecycle, naming, restoring, state
 from reconciler.runtime.nri import handler
 
 _Asked = TypeVar("_Asked", events.ContainerCreating, events.ContainerUpdating)
@@ -41,6 +41,20 @@ class Adoption:
         self._remembered: checkpoint.Saved | None = None
         self.done = False
         """Whether there has been one."""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it is under way, or the first is still to come."""
+        return not self.done or self.under_way
+
+    @property
+    def known(self) -> inventory.Inventory:
+        """Who is on the node by the latest list; before the first one, who was when that was saved."""
+        return self._now().inventory if self._remembered is None else self._remembered.inventory
+
+    def named(self, after: state.State) -> state.State:
+        """The state after a list, in which everyone who is known by another name has what he had under it."""
+        return naming.renamed(after, self.known)
 
     @property
     def under_way(self) -> bool:

@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 from collections.abc import Callable, Iterable
 
-from reconciler import errors, events, intent
+from reconciler import errors, events, intent, inventory
 from reconciler.config import schema
 from reconciler.cpu import topology as topologies
 from reconciler.daemon import adoption, answers, guard, passes, telling, transaction, watching
@@ -71,19 +71,18 @@ class Agent:
     @property
     def settled(self) -> states.State | None:
         """The state; None while it is not whole, or may be taken back."""
-        whole = self._adoption.done and not self._adoption.under_way
-        return self._state if whole and not self._guard.busy else None
+        return None if self._adoption.unfinished or self._guard.busy else self._state
+
+    @property
+    def known(self) -> inventory.Inventory:
+        """Who is on the node, by name; before the first list, who was when that was saved."""
+        return self._adoption.known
 
     @property
     def busy(self) -> bool:
         """Whether something is still on its way: the first list, its adoption, or a pass."""
-        return (
-            not self._adoption.done
-            or self._adoption.under_way
-            or self._awaits_list
-            or self._guard.busy
-            or self._passes.busy
-        )
+        waits = self._adoption.unfinished or self._awaits_list
+        return waits or self._guard.busy or self._passes.busy
 
     def renew(self, topology: topologies.Topology, config: schema.Config) -> None:
         """Go on under another topology or configuration; what runs is never refused, only followed up."""
@@ -107,7 +106,7 @@ class Agent:
         """As `Handler.synchronized`: takes the runtime's list, then adopts what is new in it."""
         self._awaits_list = False
         before = self.state
-        self._become(lifecycle.absorb(before, event))
+        self._become(self._adoption.named(lifecycle.absorb(before, event)))
         for id_, container in before.inventory.containers.items():
             if id_ not in self.state.inventory.containers:
                 self._forget(id_, container.cgroup)

@@ -20,6 +20,8 @@ _UNIT_NAME = re.compile(r"[A-Za-z0-9:_.\\@-]+", re.ASCII)
 _SLICE_NAME = re.compile(r"(?:[A-Za-z0-9:_.\\@]+-)*[A-Za-z0-9:_.\\@]+\.slice", re.ASCII)
 _SLICE_OF_POD = re.compile(r"(?:[^/]*-)?kubepods(?:-(burstable|besteffort))?-pod[^-/]+\.slice")
 _PATH_OF_POD = re.compile(r"/(?:.*/)?kubepods(?:/(burstable|besteffort))?/pod[^/]+")
+_UID_IN_SLICE = re.compile(r".*-pod([^-/]+)\.slice")
+_CONTAINER = re.compile(r"(?:(?:cri-containerd|crio|docker)-)?([0-9a-f]{64})(?:\.scope)?", re.ASCII)
 _CLASSES = {
     None: events.Qos.GUARANTEED,
     "burstable": events.Qos.BURSTABLE,
@@ -96,6 +98,26 @@ def qos(cgroup_parent: str) -> events.Qos:
             "cgroup_parent", f"{_shown(cgroup_parent)} is not a pod's place under kubepods"
         )
     return _CLASSES[found[1]]
+
+
+def uid(directory: str) -> events.PodUid:
+    """The UID of the pod whose cgroup is at `directory`, for which `qos` gives a class.
+
+    A slice's name has underscores in the place of a UID's dashes.
+    """
+    name = directory.rpartition("/")[2]
+    if (found := _UID_IN_SLICE.fullmatch(name)) is not None:
+        return events.PodUid(found[1].replace("_", "-"))
+    return events.PodUid(name.removeprefix("pod"))
+
+
+def container_id(directory: str) -> events.ContainerId | None:
+    """The id of the container, or pause container, whose cgroup is at `directory`, right under a pod's.
+
+    None for what is no container's, such as that of conmon, which CRI-O starts beside each of them.
+    """
+    found = _CONTAINER.fullmatch(directory.rpartition("/")[2])
+    return None if found is None else events.ContainerId(found[1])
 
 
 def _plain(path: str, what: str) -> str:

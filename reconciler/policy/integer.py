@@ -134,10 +134,14 @@ def _existing(cpus: CpuSet | None) -> tuple[CpuSet, ...]:
 def _lendable(now: state.State, pod: events.Pod) -> CpuSet:
     """CPUs of this pod's integer containers that have all exited, such as finished init containers.
 
-    After a restart the runtime does not list these any more: no attempt counts like exited ones.
+    After a restart the runtime does not list these any more: no attempt counts like exited ones. One that
+    lingers, in whichever sandbox, lends nothing.
     """
     lendable = CpuSet()
+    lingering = now.inventory.lingering(pod.uid)
     for held in _claims_of(now.ledger, pod):
+        if held.key.name in lingering:
+            continue
         attempts = now.inventory.attempts(pod.sandbox, held.key.name)
         if all(attempt.phase is events.Phase.STOPPED for attempt in attempts):
             lendable |= held.cpus

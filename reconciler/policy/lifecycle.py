@@ -7,7 +7,7 @@ never refuses: what cannot be satisfied stays on the shared pool and is reported
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import assert_never
 
 from reconciler import errors, events, intent, inventory
@@ -45,9 +45,17 @@ def admit(
     return after, desired.place(after, event.pod, event.container, what), what
 
 
-def absorb(now: state.State, event: events.Event) -> state.State:
-    """The state after an event that reports what has happened."""
-    after = dataclasses.replace(now, inventory=inventory.reduce(now.inventory, event))
+def absorb(
+    now: state.State, event: events.Event, alive: Set[events.ContainerId] = inventory.NOBODY
+) -> state.State:
+    """The state after an event that reports what has happened.
+
+    `alive` are containers of which a process is alive: if the event ends one, what it holds goes on until
+    an event of its end comes without that (PRD 6.8).
+    """
+    if alive:
+        now = _content(now, alive)
+    after = dataclasses.replace(now, inventory=inventory.reduce(now.inventory, event, alive))
     match event:
         case events.Synchronized():
             return _forget_the_absent(after)
@@ -57,12 +65,21 @@ def absorb(now: state.State, event: events.Event) -> state.State:
             return _pod_ended(now, after, sandbox)
         case events.ContainerCreating() | events.ContainerStarting() | events.ContainerUpdating():
             return _adopt_one(after, event.pod, event.container)
-        case events.ContainerStopped():
-            return after
-        case events.ContainerRemoved(pod=pod, container=container):
-            return _removed(now, after, pod, container)
+        case (
+            events.ContainerStopped(pod=pod, container=container)
+            | events.ContainerRemoved(pod=pod, container=container)
+        ):
+            return _ended(now, after, pod, container)
         case _ as never:
             assert_never(never)
+
+
+def _content(now: state.State, ids: Set[events.ContainerId]) -> state.State:
+    """The state in which these are owed nothing any more."""
+    ledger = now.ledger
+    for id_ in ids:
+        ledger = ledger.with_unsatisfied(id_, "")
+    return dataclasses.replace(now, ledger=ledger)
 
 
 def adopt(now: state.State, running_on: Mapping[events.ContainerId, CpuSet]) -> state.State:
@@ -105,8 +122,13 @@ _Candidate = tuple[events.Pod, events.Container, intent.Intent]
 
 
 def _without_place(now: state.State) -> Iterator[_Candidate]:
-    """Containers that have no intent yet, or lack the claim that theirs entitles them to."""
+    """Containers that have no intent yet, or lack the claim that theirs entitles them to.
+
+    What merely lingers is entitled to what it has.
+    """
     for id_, container in now.inventory.containers.items():
+        if id_ in now.inventory.leftovers.lingering:
+            continue
         pod = now.pod_of(container)
         what = now.ledger.intents.get(id_)
         if what is None:
@@ -119,7 +141,7 @@ def retry(now: state.State) -> state.State:
     """The state in which unsatisfied containers have what has become possible since."""
     for id_ in sorted(now.ledger.unsatisfied):
         container = now.inventory.containers.get(id_)
-        if container is None or container.phase is events.Phase.STOPPED:
+        if container is None or now.inventory.has_ended(container):
             now = dataclasses.replace(now, ledger=now.ledger.with_unsatisfied(id_, ""))
         else:
             now = _settle(now, now.pod_of(container), container, now.ledger.intents[id_])
@@ -182,32 +204,43 @@ def _forget_the_absent(now: state.State) -> state.State:
     for id_ in ledger.intents:
         if id_ not in now.inventory.containers:
             ledger = ledger.without_container(id_)
-    present = {pod.uid for pod in now.inventory.pods.values()}
+    ended = now.inventory.leftovers.ended
+    present = {pod.uid for sandbox, pod in now.inventory.pods.items() if sandbox not in ended}
     for key in ledger.claims:
         if key.uid not in present:
-            ledger = ledger.with_ended(key)
+            ledger = _with_those_left(ledger, now.inventory, key)
     return dataclasses.replace(now, ledger=ledger)
+
+
+def _with_those_left(ledger: state.Ledger, known: inventory.Inventory, key: state.ClaimKey) -> state.Ledger:
+    """The ledger in which a claim, whose pod has ended, is held only by those of which something lingers."""
+    claim = ledger.claims[key]
+    holders = claim.holders & known.lingering(key.uid)
+    if not holders:
+        return ledger.with_ended(key)
+    return ledger if holders == claim.holders else ledger.with_claim(claim.held_by(holders))
 
 
 def _pod_ended(before: state.State, now: state.State, sandbox: events.SandboxId) -> state.State:
     ledger = now.ledger
     for member in before.inventory.members.get(sandbox, frozenset()):
-        ledger = ledger.without_container(member)
+        if member not in now.inventory.containers:
+            ledger = ledger.without_container(member)
     pod = before.inventory.pods.get(sandbox)
-    if pod is not None and next(now.inventory.sandboxes(pod.uid), None) is None:
+    if pod is not None and not now.inventory.has_pod(pod.uid):
         for key in [key for key in ledger.claims if key.uid == pod.uid]:
-            ledger = ledger.with_ended(key)
+            ledger = _with_those_left(ledger, now.inventory, key)
     return dataclasses.replace(now, ledger=ledger)
 
 
-def _removed(
+def _ended(
     before: state.State, now: state.State, pod: events.Pod, container: events.Container
 ) -> state.State:
-    """A record is gone: so is its claim, unless a newer attempt of that name exists.
+    """If its record is gone, so is its claim, unless another attempt of that name exists.
 
-    An id that was never known (a refused creation) takes nothing with it.
+    An id that was never known (a refused creation) takes nothing with it, nor does one that lingers.
     """
-    if container.id not in before.inventory.containers:
+    if container.id not in before.inventory.containers or container.id in now.inventory.containers:
         return now
     what = before.ledger.intents.get(container.id)
     ledger = now.ledger.without_container(container.id)
@@ -227,5 +260,5 @@ def _without_holder(ledger: state.Ledger, key: state.ClaimKey, name: str) -> sta
         return ledger
     holders = claim.holders - {name}
     if holders:
-        return ledger.with_claim(dataclasses.replace(claim, holders=holders))
+        return ledger.with_claim(claim.held_by(holders))
     return ledger.with_ended(key)

@@ -14,7 +14,7 @@ from rpds import HashTrieMap
 
 from reconciler import events, intent
 from reconciler.cpu.idset import CpuSet
-from reconciler.policy import integer, state
+from reconciler.policy import integer, naming, state
 
 _ORDER = {intent.Kind.ANNOTATED_EXCLUSIVE: 0, intent.Kind.ANNOTATED_SHARED: 1, intent.Kind.INTEGER: 2}
 
@@ -71,16 +71,16 @@ def confirm(now: state.State, shares: Mapping[events.ContainerId, int]) -> state
 
     Their intents are forgotten: of those that kubelet has resized since, whose shares are others than
     `shares`, and of those that the configuration now leaves alone or no longer does. A claim stays where one
-    of the same kind is due. Linear in the containers.
+    of the same kind is due. What merely lingers is not judged any more. Linear in the containers.
     """
     ledger = now.ledger
     for id_, what in now.ledger.intents.items():
         container = now.inventory.containers.get(id_)
-        if container is None:
+        if container is None or id_ in now.inventory.leftovers.lingering:
             continue
         pod = now.pod_of(container)
         left_alone = now.terms.config.leaves_alone(pod.namespace, pod.annotations)
-        moved_over = left_alone != (what.kind is intent.Kind.UNMANAGED)
+        moved_over = naming.is_named(pod) and left_alone != (what.kind is intent.Kind.UNMANAGED)
         before, asked = shares.get(id_), container.limits.shares
         if not moved_over and (before is None or asked is None or before == asked):
             continue

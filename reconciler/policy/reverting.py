@@ -101,8 +101,9 @@ def _is_as_left(now: state.State, before: state.State, after: state.State, key: 
         return False
     if became is not None:
         return True
-    has_pod = next(now.inventory.sandboxes(key.uid), None) is not None
-    return has_pod and (_has_record(now, key) or not _has_record(before, key))
+    if _has_record(now, key):
+        return True
+    return now.inventory.has_pod(key.uid) and not _has_record(before, key)
 
 
 def _has_record(now: state.State, key: state.ClaimKey) -> bool:

@@ -51,6 +51,10 @@ class Claim:
         """The same claim on other CPUs."""
         return dataclasses.replace(self, cpus=cpus)
 
+    def held_by(self, holders: frozenset[str]) -> Claim:
+        """The same claim under other holders."""
+        return dataclasses.replace(self, holders=holders)
+
     @property
     def namespace(self) -> str:
         """The namespace of the pod."""

@@ -110,6 +110,7 @@ class Book:
     lifted: set[events.ContainerId] = field(default_factory=set)
     """Whose CFS quota has been lifted and not yet given back."""
     fights: fights.Fights = field(default_factory=fights.Fights)
+    _reach: dict[events.ContainerId, CpuSet] = field(default_factory=dict)
     _troubles: dict[events.ContainerId, _Trouble] = field(default_factory=dict)
 
     def enter(self, outcome: Outcome, at: float) -> tuple[Entry, ...]:
@@ -123,6 +124,7 @@ class Book:
         errors_by_container = _first_errors(outcome)
         for id_, look in {**outcome.looks, **outcome.after}.items():
             self.latest[id_] = look
+            self._reach[id_] = _reach(look, self._reach.get(id_, outcome.online))
             want = outcome.wanted.get(id_)
             if want is None:
                 continue
@@ -152,6 +154,7 @@ class Book:
         """Drops all that is known of a container that has ended."""
         self.confirmed.pop(id_, None)
         self.latest.pop(id_, None)
+        self._reach.pop(id_, None)
         self.lifted.discard(id_)
         self.fights.forget(id_)
         self._troubles.pop(id_, None)
@@ -162,10 +165,9 @@ class Book:
         return None if trouble is None else (trouble.cause, trouble.reason)
 
     def written(self) -> dict[events.ContainerId, CpuSet]:
-        """The set that each container's tasks may use, as of the last look at it. Linear."""
-        return {
-            id_: look.outer.reach for id_, look in self.latest.items() if isinstance(look, observed.Present)
-        }
+        """The set that each container's tasks may use, as of the last look at it that saw it; all CPUs where
+        none has. Linear."""
+        return {id_: cpus for id_, cpus in self._reach.items() if cpus}
 
     def retry_in(self) -> float | None:
         """Seconds until a failed repair should be tried again; None where there is none."""
@@ -254,6 +256,12 @@ class Book:
             container=id_,
             fields={"reason": trouble.reason, "attempt": trouble.attempts},
         )
+
+
+def _reach(look: observed.Look, before: CpuSet) -> CpuSet:
+    if isinstance(look, observed.Present):
+        return look.outer.reach
+    return before if isinstance(look, observed.Unreadable) else CpuSet()
 
 
 def _first_errors(outcome: Outcome) -> dict[events.ContainerId, str]:

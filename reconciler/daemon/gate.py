@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from reconciler import diff, events, observed, plan, report
 from reconciler.policy import desired, state
 
@@ -21,7 +23,7 @@ def verdict(now: state.State, book: report.Book, id_: events.ContainerId) -> str
     if want.owner is not None:
         if others := trespassers(now, book, id_):
             names = ", ".join(_name(now, other) for other in others)
-            return f"exclusive CPUs {want.cpus} are still used by {names}"
+            return f"exclusive CPUs {want.cpus} are still used by {names}{_unseen(book, others)}"
         if trouble is not None and not _is_placed(now, want, look):
             return f"exclusive CPUs {want.cpus} could not be given: {trouble[1]}"
         return ""
@@ -45,6 +47,15 @@ def trespassers(
         return ()
     on_them = {other: cpus for other, cpus in book.written().items() if not cpus.isdisjoint(holder.cpus)}
     return plan.trespassers(holder, on_them, desired.desired(now, on_them))
+
+
+def _unseen(book: report.Book, others: Iterable[events.ContainerId]) -> str:
+    """Why the first of these that cannot be looked at cannot: it is where it was last seen."""
+    for id_ in others:
+        look = book.latest.get(id_)
+        if isinstance(look, observed.Unreadable):
+            return f", as far as is known: {look.error}"
+    return ""
 
 
 def _name(now: state.State, id_: events.ContainerId) -> str:

@@ -128,7 +128,7 @@ def test_a_gate_has_its_trespassers_looked_at_too(ground: Ground) -> None:
     walker = ground.walker()
     walker.run(ground.now, EVERYTHING)
     ground.kernel.write(str(SHARED.cgroup), "cpuset.cpus", "0-7")
-    ground.book.latest[SHARED.id] = ground.kernel.look(str(SHARED.cgroup))
+    ground.book._reach[SHARED.id] = ground.now.pool | ground.now.ledger.exclusive
     gates = frozenset({INTEGER.id})
     done = walker.run(ground.now, walk.Request(scope=frozenset(), gates=gates))
     assert done.verdicts == {INTEGER.id: ""}

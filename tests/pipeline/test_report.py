@@ -268,10 +268,17 @@ def test_what_has_ended_is_forgotten_whole(passes: Passes) -> None:
         pytest.param(GOOD, {ID: cpus("2-3")}, id="its set"),
         pytest.param(look("", effective="0-7"), {ID: cpus("0-7")}, id="all that it inherits"),
         pytest.param(observed.Absent(), {}, id="not there"),
-        pytest.param(UNREADABLE, {}, id="not to be read"),
+        pytest.param(UNREADABLE, {ID: ONLINE}, id="never to be read, so that it may be anywhere"),
     ],
 )
 def test_the_written_sets_are_those_that_tasks_may_use(seen: observed.Look, reach: dict[str, object]) -> None:
     passes = Passes()
     passes.make(1.0, seen)
     assert passes.book.written() == reach
+
+
+def test_who_cannot_be_read_is_where_it_was_last_seen(passes: Passes) -> None:
+    passes.make(2.0, UNREADABLE)
+    assert passes.book.written() == {ID: cpus("2-3")}
+    passes.make(3.0, observed.Absent())
+    assert passes.book.written() == {}

@@ -60,6 +60,7 @@ class Polling:
         self.hurried: set[events.ContainerId] = set()
         self._refused: dict[events.ContainerId, events.ContainerUpdating] = {}
         self._poller: poller.Poller | None = None
+        self._runtime_says = ""
         self._order = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -71,6 +72,11 @@ class Polling:
         """Tell the agent nothing more, from now on."""
         for task in self._tasks:
             task.cancel()
+
+    def afresh(self) -> None:
+        """Begin with a full list again: somebody else has told the agent meanwhile."""
+        self._poller = None
+        self._refused.clear()
 
     def limited(self, ids: Iterable[events.ContainerId]) -> None:
         """The limits of these containers may have changed: ask for them soon."""
@@ -98,14 +104,16 @@ class Polling:
         """Poll until that fails, then pause. What is known stays: the next list is compared with it."""
         try:
             version = await calls.version()
-            if self._poller is None:
-                self._poller = poller.Poller(calls, self._tell.complain, version.runtime_name)
+            self._runtime_says = f"{version.runtime_name} {version.runtime_version}, CRI"
             while True:
+                if self._poller is None:
+                    self._poller = poller.Poller(calls, self._tell.complain, version.runtime_name)
                 await self._poll(self._poller)
-                self._mode("cri", f"{version.runtime_name} {version.runtime_version}, CRI")
+                self._tell.counters.cri_polls += 1
                 self._runtime.backoff.reset()
                 await self._pause()
         except errors.ReconcilerError as error:
+            self._tell.counters.cri_failures += 1
             self._mode("none", str(error))
             await asyncio.sleep(self._runtime.backoff.pause())
 
@@ -117,6 +125,9 @@ class Polling:
         except errors.ReconcilerError:
             self.hurried |= hurried
             raise
+        if its_poller is not self._poller:
+            return
+        self._mode("cri", self._runtime_says)
         for event in news:
             await self._take(event)
         if any(isinstance(event, _FREEING) for event in news):

@@ -43,8 +43,6 @@ async def run(chosen: options.Options, tree: cgroupfs.Cgroupfs, log: logs.Log) -
 
     Raises Usage for options, configuration and files that cannot be used, Unsuitable for the host.
     """
-    if chosen.source == "cgroup":
-        raise doors.no_door(chosen.source)
     _prepare()
     _make_state_dir(chosen.state_dir)
     tell = telling.Teller(log)

@@ -39,6 +39,7 @@ _CONTROL_FILES = {
     "cgroup.controllers": "cpuset cpu memory pids\n",
     "cgroup.subtree_control": "cpuset cpu memory pids\n",
     "cgroup.procs": "",
+    "cgroup.events": "populated 1\nfrozen 0\n",
     observed.CPUS: "\n",
     observed.MEMS: "\n",
     bandwidth.FILE: f"{bandwidth.Bandwidth()}\n",

@@ -57,7 +57,6 @@ def test_a_configuration_that_cannot_be_used_ends_it_with_2(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        pytest.param(["--source", "cgroup"], "--source cgroup: only nri and cri are", id="no such door"),
         pytest.param(["--state-dir", "{host}/state"], "state directory ", id="state in no folder"),
         pytest.param(["--api-socket", "{folder}/none/api.sock"], "API socket ", id="socket in no folder"),
         pytest.param(["--api-socket", "{folder}/precious"], "API socket ", id="socket where a file is"),

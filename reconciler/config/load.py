@@ -12,10 +12,25 @@ from reconciler.config import schema
 LARGEST_BYTES = 1 << 20
 """A configuration is a page; a larger file is a mistake and is not read."""
 
+_LONGEST_NUMBER = 100
+"""Characters. PyYAML reads `1:30` as a number to the base of 60, in a time that grows with its square."""
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+
 
 class _Loader(yaml.CSafeLoader):
     """CSafeLoader that refuses keys which cannot be a dict's, and duplicate ones: YAML 1.2 forbids these and
-    PyYAML lets them pass."""
+    PyYAML lets them pass. Of a text that is not of its tag it says where that stands."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> object:
+        if node.tag in _NUMBERS and len(node.value) > _LONGEST_NUMBER:
+            raise yaml.MarkedYAMLError(problem="a number is too long", problem_mark=node.start_mark)
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ArithmeticError, AttributeError, LookupError, ValueError) as error:
+            # What PyYAML's constructors happen to raise at `!!int ""`, `!!bool x`, `!!timestamp x`.
+            why = str(error) if isinstance(error, ValueError) else "it is not written as one"
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.MarkedYAMLError(problem=f"no {kind}: {why}", problem_mark=node.start_mark) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
         seen: set[Hashable] = set()
@@ -44,7 +59,7 @@ def parse(text_: str, *, what: str) -> schema.Config:
     try:
         return schema.convert(document)
     except errors.Usage as error:
-        raise errors.Usage(f"{what}: {error}") from error
+        raise errors.Usage(f"{what}: {_line(error)}") from error
 
 
 def tree(text_: str, *, what: str) -> object:
@@ -52,8 +67,12 @@ def tree(text_: str, *, what: str) -> object:
     try:
         document: object = yaml.load(text_, Loader=_Loader)  # noqa: S506  a CSafeLoader, made stricter
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise errors.Usage(f"{what}: {' '.join(str(error).split())}") from error
+        raise errors.Usage(f"{what}: {_line(error)}") from error
     return document
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def text(path: str, largest: int) -> str:

@@ -14,14 +14,12 @@ from typing import Annotated, Literal
 import msgspec
 
 from reconciler import errors, events, intent
-from reconciler.cpu.idset import CpuSet
 
 VERSION = 2
 
 Raw = dict[str, object]
 Reason = Literal["damaged", "newer", "foreign"]
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=CpuSet.LIMIT)]
 _Positive = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 _Number = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 
@@ -67,7 +65,7 @@ class Container(_Strict, frozen=True, kw_only=True):
     kind: intent.Kind
     cpus: str = ""
     own_list: bool = False
-    count: _Count = 0
+    count: _Positive = 0
     forbidden: str = ""
     why: str
     refusal: str = ""

@@ -53,13 +53,13 @@ def pod(message: nri_pb2.PodSandbox, complain: Complain, sandbox: str = "") -> e
 def container(
     message: nri_pb2.Container, phase: events.Phase, handler: str, complain: Complain, sandbox: str = ""
 ) -> events.Container:
-    """A container that is in `phase`, of a pod whose runtime handler is called `handler`; `sandbox` is the
-    pod's id where the message has none."""
+    """A container that is in `phase`, of a pod whose runtime handler is called `handler`; `sandbox` is the id
+    of the pod that came with it, whatever the message itself says."""
     linux = message.linux
     cpu = linux.resources.cpu
     return events.Container(
         id=events.ContainerId(message.id),
-        sandbox=events.SandboxId(message.pod_sandbox_id or sandbox),
+        sandbox=events.SandboxId(sandbox or message.pod_sandbox_id),
         name=message.name,
         cgroup=cgroup(linux.cgroups_path, handler, complain),
         limits=limits(cpu),
@@ -75,7 +75,7 @@ def pair(
     if not message.id:
         raise errors.Malformed("Container", f"{message.name!r} has no id")
     converted = pod(its_pod, complain, message.pod_sandbox_id)
-    return converted, container(message, phase, its_pod.runtime_handler, complain, its_pod.id)
+    return converted, container(message, phase, its_pod.runtime_handler, complain, converted.sandbox)
 
 
 def phase(state: nri_pb2.ContainerState) -> events.Phase:
@@ -85,10 +85,14 @@ def phase(state: nri_pb2.ContainerState) -> events.Phase:
 
 
 def limits(cpu: nri_pb2.LinuxCPU) -> events.CpuLimits:
-    """The limits that the message carries; 0 is what a runtime writes where it has nothing to say."""
-    return events.CpuLimits(
-        shares=cpu.shares.value or None, quota=cpu.quota.value or None, period=cpu.period.value or None
-    )
+    """The limits that the message carries."""
+    return cpu_limits(cpu.shares.value, cpu.quota.value, cpu.period.value)
+
+
+def cpu_limits(shares: int | None, quota: int | None, period: int | None) -> events.CpuLimits:
+    """The limits as a runtime says them. 0 is what it writes where it has nothing to say; what 64 bits with a
+    sign do not hold no kernel and no kubelet can have meant, and counts as not said too."""
+    return events.CpuLimits(shares=_said(shares), quota=_said(quota), period=_said(period))
 
 
 def synchronized(
@@ -108,6 +112,10 @@ def synchronized(
             if message.id
         ),
     )
+
+
+def _said(number: int | None) -> int | None:
+    return number if number and -(1 << 63) <= number < 1 << 63 else None
 
 
 def cgroup(path: str, handler: str, complain: Complain) -> str | None:

@@ -82,6 +82,13 @@ def test_the_example_of_the_reference_is_accepted() -> None:
         pytest.param("passIntervalSeconds: .nan", "at `$.passIntervalSeconds`", id="no number"),
         pytest.param("minSharedCpus: " + "9" * 5000, "", id="a number without end"),
         pytest.param("minSharedCpus: 1e400", "at `$.minSharedCpus`", id="more than a float holds"),
+        pytest.param(
+            "minSharedCpus: !!int ''", "no int: it is not written as one", id="a number of no digits"
+        ),
+        pytest.param("a: !!bool x", "no bool: it is not written as one", id="neither true nor false"),
+        pytest.param("a: !!timestamp x", "no timestamp: it is not written as one", id="no date"),
+        pytest.param("a: 1" + ":0" * 300 + ".5", "a number is too long", id="too long to the base of 60"),
+        pytest.param('"a\\nb": 1', "unknown field `a b`", id="a key of two lines"),
     ],
 )
 def test_what_cannot_be_used_is_told_in_one_line_with_the_files_name(text: str, told: str) -> None:
@@ -179,3 +186,8 @@ def test_no_text_explodes(name: str) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout) < 500
+
+
+def test_a_number_without_end_costs_no_more_than_its_bytes() -> None:
+    # PyYAML reads it to the base of 60 in quadratic time: 46 s for the largest file there may be.
+    assert "a number is too long" in refusal("minSharedCpus: 1" + ":1" * 500_000)

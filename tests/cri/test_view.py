@@ -245,6 +245,14 @@ def test_verbose_info_that_cannot_be_right_costs_only_itself(node: lists.Node, t
     assert node.complaints[0].startswith("verbose info: ")
 
 
+@pytest.mark.parametrize("shares", [1 << 63, 10**30, -(10**30)])
+def test_limits_that_no_kernel_holds_count_as_not_said(node: lists.Node, shares: int) -> None:
+    node.statuses["a"] = lists.status("a", shares=shares)
+    _, starting = node.poll([S], [lists.container("a")])
+    assert isinstance(starting, events.ContainerStarting)
+    assert starting.container.limits == events.CpuLimits(quota=200_000, period=100_000)
+
+
 def test_a_known_container_is_found_by_its_cgroup_until_it_runs(node: lists.Node) -> None:
     cgroup = "kubepods.slice/kubepods-pod1.slice/cri-containerd-a.scope"
     node.poll([S], [lists.container("a", state=CREATED)])

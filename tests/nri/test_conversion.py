@@ -73,6 +73,14 @@ def test_a_state_that_is_not_known_counts_as_running(
             events.CpuLimits(),
             id="zero-is-nothing",
         ),
+        pytest.param(
+            nri_pb2.LinuxCPU(
+                shares=nri_pb2.OptionalUInt64(value=1 << 63),
+                period=nri_pb2.OptionalUInt64(value=(1 << 63) - 1),
+            ),
+            events.CpuLimits(period=(1 << 63) - 1),
+            id="what-no-kernel-holds-is-nothing",
+        ),
     ],
 )
 def test_limits(cpu: nri_pb2.LinuxCPU, limits: events.CpuLimits) -> None:
@@ -95,6 +103,16 @@ def test_pod_and_container_lend_each_other_the_sandboxs_id() -> None:
     assert (pod.sandbox, container.sandbox) == ("s", "s")
     pod, container = conversion.pair(
         nri_pb2.PodSandbox(id="s"), nri_pb2.Container(id="c"), events.Phase.CREATED, lambda _: None
+    )
+    assert (pod.sandbox, container.sandbox) == ("s", "s")
+
+
+def test_a_container_belongs_to_the_pod_that_it_is_told_of_with() -> None:
+    pod, container = conversion.pair(
+        nri_pb2.PodSandbox(id="s"),
+        nri_pb2.Container(id="c", pod_sandbox_id="other"),
+        events.Phase.CREATED,
+        lambda _: None,
     )
     assert (pod.sandbox, container.sandbox) == ("s", "s")
 

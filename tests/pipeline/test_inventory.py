@@ -127,6 +127,18 @@ def test_a_listed_container_without_its_pod_is_left_out() -> None:
     assert {its.sandbox for its in known.containers.values()} == {DB.sandbox}
 
 
+def test_an_id_that_is_told_again_of_another_sandbox_is_in_that_one_alone() -> None:
+    before, moved = CONTAINERS[0], dataclasses.replace(CONTAINERS[0], sandbox=DB.sandbox)
+    its = after(
+        events.ContainerStarting(pod=WEB, container=before), events.ContainerStarting(pod=DB, container=moved)
+    )
+    assert [container.sandbox for container in its.containers.values()] == [WEB.sandbox, DB.sandbox]
+    assert before.id not in its.members[WEB.sandbox]
+    without = inventory.reduce(its, events.PodRemoved(sandbox=WEB.sandbox))
+    assert set(without.containers) == {moved.id}
+    assert inventory.reduce(without, events.PodRemoved(sandbox=DB.sandbox)) == inventory.Inventory()
+
+
 def test_a_container_goes_through_its_phases() -> None:
     creating, starting, _, stopped, _ = _about(
         dataclasses.replace(CONTAINERS[0], phase=events.Phase.CREATING)

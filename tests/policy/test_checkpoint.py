@@ -269,6 +269,15 @@ def test_names_annotations_and_limits_are_read_as_they_were_written() -> None:
     assert dict(saved.inventory.containers) == containers
 
 
+def test_a_container_that_wants_more_cpus_than_there_can_be_is_remembered() -> None:
+    pod = samples.pod("vast", qos=samples.GUARANTEED)
+    vast = samples.container(pod, limits=samples.whole(1 << 40), phase=events.Phase.RUNNING)
+    now = lifecycle.absorb(FRESH, events.PodStarted(pod=pod))
+    now = lifecycle.absorb(now, events.ContainerStarting(pod=pod, container=vast))
+    assert now.ledger.intents[vast.id].count == 1 << 40
+    assert checkpoint.decode(written(now)).ledger == now.ledger
+
+
 @pytest.mark.parametrize("node", ["", "x", "-1", "99999", "\u0663"])
 def test_what_is_no_numa_node_is_refused(node: str) -> None:
     broken = {**json.loads(written(FRESH)), "nodes": {node: "0-3"}}

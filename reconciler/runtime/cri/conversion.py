@@ -71,11 +71,11 @@ def container(
 
 def limits(status: cri.ContainerStatus, said: info.Info) -> events.CpuLimits:
     """The limits in force. Runtimes since containerd 1.7 and CRI-O 1.26 say them in the status; before that
-    they are in the runtime's OCI spec. 0 is what a runtime writes where it has nothing to say."""
+    they are in the runtime's OCI spec."""
     if status.resources.HasField("linux"):
         linux = status.resources.linux
-        return _limits(linux.cpu_shares, linux.cpu_quota, linux.cpu_period)
-    return _limits(said.cpu.shares, said.cpu.quota, said.cpu.period)
+        return conversion.cpu_limits(linux.cpu_shares, linux.cpu_quota, linux.cpu_period)
+    return conversion.cpu_limits(said.cpu.shares, said.cpu.quota, said.cpu.period)
 
 
 def says_limits(status: cri.ContainerStatus) -> bool:
@@ -100,7 +100,3 @@ def _qos(parent: str, complain: Complain) -> events.Qos:
     except errors.Malformed as error:
         complain(error)
         return events.Qos.BEST_EFFORT
-
-
-def _limits(shares: int | None, quota: int | None, period: int | None) -> events.CpuLimits:
-    return events.CpuLimits(shares=shares or None, quota=quota or None, period=period or None)

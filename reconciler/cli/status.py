@@ -18,6 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check", action="store_true", help="exit with 1 unless a runtime is connected and all is converged"
     )
+    parser.add_argument(
+        "--ready", action="store_true", help="exit with 1 unless the agent serves the node; for probes"
+    )
     output.add_output(parser)
 
 
@@ -29,7 +32,7 @@ def run(given: argparse.Namespace) -> int:
     else:
         print(text(document))
     is_fine = document["converged"] and document["mode"] != "none"
-    return 1 if given.check and not is_fine else 0
+    return 1 if (given.check and not is_fine) or (given.ready and not document["ready"]) else 0
 
 
 def text(document: dict[str, Any]) -> str:
@@ -39,6 +42,7 @@ def text(document: dict[str, Any]) -> str:
     lines = [
         f"mode       {document['mode']} ({document['reason']})",
         f"converged  {'yes' if document['converged'] else 'no'}",
+        f"ready      {'yes' if document['ready'] else document['unready']}",
         *(f"{name.ljust(9)}  {cpus or '-'}" for name, cpus in pools.items()),
         f"drift      {drift['found']} found, {drift['repaired']} repaired, {drift['unrepaired']} not",
     ]

@@ -6,6 +6,7 @@ Keys are written in camelCase in YAML (`minSharedCpus`); `docs/reference/configu
 from __future__ import annotations
 
 import fnmatch
+import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
@@ -37,6 +38,35 @@ class Fights(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     within_seconds: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 60.0
     ends_after_seconds: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 60.0
     longest_pause_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=60)] = 1.0
+
+
+_ADDRESS = r"^(|[0-9.]{7,15}:[0-9]{1,5}|\[[0-9a-fA-F:.]{2,45}\]:[0-9]{1,5})$(?!\n)"
+
+
+class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
+    """Where metrics and probes are served over HTTP: an IP address and a port, or nowhere.
+
+    Raises Usage for anything else.
+    """
+
+    listen: Annotated[str, msgspec.Meta(pattern=_ADDRESS)] = ""
+
+    def __post_init__(self) -> None:
+        self.address()
+
+    def address(self) -> tuple[str, int] | None:
+        """Host and port; None where nothing is to be served. Raises Usage."""
+        if not self.listen:
+            return None
+        host, _, port = self.listen.rpartition(":")
+        host = host.strip("[]")
+        try:
+            ipaddress.ip_address(host)
+        except ValueError as error:
+            raise errors.Usage(f"metrics.listen={self.listen}: {error}") from error
+        if not 1 <= int(port) <= 65535:
+            raise errors.Usage(f"metrics.listen={self.listen}: a port is 1 to 65535")
+        return host, int(port)
 
 
 Namespaces = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9*]([a-z0-9*-]{0,61}[a-z0-9*])?$(?!\n)")]
@@ -75,6 +105,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     pass_interval_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 10.0
     fights: Fights = Fights()
     nri: Nri = Nri()
+    metrics: Metrics = Metrics()
 
     def __post_init__(self) -> None:
         self.reserved()
@@ -89,7 +120,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     def of_decisions(self) -> Config:
         """The same, with defaults for what no decision on a container depends on."""
         return msgspec.structs.replace(
-            self, pass_interval_seconds=10.0, on_guard="refuse", fights=Fights(), nri=Nri()
+            self, pass_interval_seconds=10.0, on_guard="refuse", fights=Fights(), nri=Nri(), metrics=Metrics()
         )
 
     def may_annotate(self, namespace: str) -> bool:

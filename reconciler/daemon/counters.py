@@ -53,7 +53,7 @@ class Counters:
         self.hooks = {name: Histogram() for name in HOOKS}
         self.guarded: dict[tuple[str, str], int] = {}
         """Answers of the guard, by request and by what it answered."""
-        self.refusals: dict[tuple[str, errors.Ground], int] = {}
+        self.refusals: dict[tuple[str, str], int] = {}
         """By request and ground."""
         self.moves = 0
         self.passes = Histogram()

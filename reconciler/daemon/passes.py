@@ -46,6 +46,7 @@ class Passes:
         self._restored: frozenset[events.ContainerId] = frozenset()
         self._passed: list[asyncio.Future[None]] = []
         self._deciding = False
+        self._began: float | None = None
         self._retry: asyncio.TimerHandle | None = None
 
         self._held: dict[events.ContainerId, float] = {}
@@ -57,6 +58,10 @@ class Passes:
         """Whether a pass that a decision made necessary is under way or asked for; routine looks do not
         count."""
         return self._deciding or self._hook
+
+    def seconds(self) -> float:
+        """How long the pass that is under way has taken, or waited for the worker; 0 without one."""
+        return 0.0 if self._began is None else asyncio.get_running_loop().time() - self._began
 
     def everything(self, *, hook: bool = False) -> None:
         """Let the next pass look at every container; `hook` if a hook's decision made it necessary."""
@@ -134,6 +139,7 @@ class Passes:
         passed, self._passed = self._passed, []
         self._deciding = request.found_by == "hook"
         loop = asyncio.get_running_loop()
+        self._began = loop.time()
         verdicts = None
         try:
             done = await loop.run_in_executor(self._worker, self._walker.run, self._now(), request)
@@ -144,6 +150,7 @@ class Passes:
             self._again_in(loop, report.FIRST_RETRY_SECONDS * 10)
         finally:
             self._deciding = False
+            self._began = None
             for id_, waiting in gates.items():
                 verdict = "the pass that should have placed it failed" if verdicts is None else verdicts[id_]
                 _settle(waiting, verdict)

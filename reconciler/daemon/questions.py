@@ -13,7 +13,7 @@ import msgspec
 
 from reconciler import errors, events, report
 from reconciler.cpu.idset import CpuSet
-from reconciler.daemon import agent, api, passes, saving, status
+from reconciler.daemon import agent, api, exposition, metrics, passes, saving, status
 from reconciler.explain import container, cpu, names, whatif
 from reconciler.policy import state
 
@@ -47,15 +47,21 @@ class Whatif(api.Request, frozen=True):
 
 
 def answers(
-    its_agent: agent.Agent, its_passes: passes.Passes, book: report.Book, saver: saving.Saver | None = None
+    its_agent: agent.Agent,
+    its_passes: passes.Passes,
+    book: report.Book,
+    saver: saving.Saver | None = None,
+    sources: metrics.Sources | None = None,
 ) -> api.Answers:
-    """The answers of a running agent, by the names of the requests."""
+    """The answers of a running agent, by the names of the requests. Without `sources` there are no metrics,
+    and the status does not say whether the node is served."""
 
     async def answer_status(_: api.Request) -> api.Document:
         its = status.document(
             its_agent.state, book, mode=its_agent.mode, reason=its_agent.reason, busy=its_agent.busy
         )
-        return {**its, "checkpoint": None if saver is None else saver.document()}
+        served = {} if sources is None else _served(sources)
+        return {**its, **served, "checkpoint": None if saver is None else saver.document()}
 
     async def answer_plan(_: api.Request) -> api.Document:
         looks, steps = await its_passes.preview()
@@ -79,12 +85,27 @@ def answers(
         now, note = its_agent.state, _note(its_agent)
         return {**await asyncio.to_thread(whatif.document, now, question), "note": note}
 
+    async def answer_metrics(_: api.Request) -> api.Document:
+        if sources is None:
+            raise errors.Retryable("this agent has no metrics")
+        return {"text": (await exposition.text(sources)).decode()}
+
     return {
+        "metrics": api.Answer(api.Request, answer_metrics),
         "status": api.Answer(api.Request, answer_status),
         "plan": api.Answer(api.Request, answer_plan),
         "explain": api.Answer(Explain, answer_explain),
         "whatif": api.Answer(Whatif, answer_whatif),
     }
+
+
+def _served(sources: metrics.Sources) -> dict[str, object]:
+    """What status says of the probes, and of hooks that ran out of time."""
+    unready = sources.probes.unready()
+    answered = {"admitted": 0, "refused": 0, "in-place": 0}
+    for (_, answer), count in sources.counters.guarded.items():
+        answered[answer] += count
+    return {"ready": not unready, "unready": unready, "guard": answered}
 
 
 def _container(now: state.State, book: report.Book, name: str) -> dict[str, object]:

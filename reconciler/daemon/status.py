@@ -6,15 +6,19 @@ from collections.abc import Iterator
 
 from reconciler import events, explain, intent, observed, plan, report
 from reconciler.cpu import bandwidth
+from reconciler.cpu.idset import CpuSet
 from reconciler.policy import desired, state
 
 Document = dict[str, object]
+STATES = ("in-sync", "pending", "drifted", "unsatisfied", "gone")
+UNSETTLED = ("pending", "drifted")
+"""States in which the node has not converged."""
 
 
 def document(now: state.State, book: report.Book, *, mode: str, reason: str, busy: bool) -> Document:
     """The node's status. `busy`: a pass is under way or asked for. Linear in the containers."""
     containers = list(_containers(now, book))
-    settled = all(entry["state"] not in ("pending", "drifted") for entry in containers)
+    settled = all(entry["state"] not in UNSETTLED for entry in containers)
     counters = book.counters
     return {
         "mode": mode,
@@ -33,20 +37,47 @@ def document(now: state.State, book: report.Book, *, mode: str, reason: str, bus
 
 def pools(now: state.State) -> dict[str, str]:
     """The sets that the node's CPUs are in, as kernel lists."""
+    return {name: str(cpus) for name, cpus in sets(now).items()}
+
+
+def sets(now: state.State) -> dict[str, CpuSet]:
+    """The sets that the node's CPUs are in."""
     return {
-        "shared": str(now.pool),
-        "exclusive": str(now.ledger.exclusive),
-        "reserved": str(now.terms.reserved),
-        "offline": str(now.terms.topology.offline),
+        "shared": now.pool,
+        "exclusive": now.ledger.exclusive,
+        "reserved": now.terms.reserved,
+        "offline": now.terms.topology.offline,
     }
 
 
 def _containers(now: state.State, book: report.Book) -> Iterator[dict[str, object]]:
+    for container, what in _decided(now):
+        yield entry(now, book, container, what)
+
+
+def _decided(now: state.State) -> Iterator[tuple[events.Container, intent.Intent]]:
+    """Every container that runs or may run, and has an intent, by id."""
     for id_ in sorted(now.inventory.containers):
         container = now.inventory.containers[id_]
         what = now.ledger.intents.get(id_)
         if what is not None and container.phase is not events.Phase.STOPPED:
-            yield entry(now, book, container, what)
+            yield container, what
+
+
+def census(now: state.State, book: report.Book) -> dict[tuple[str, str], int]:
+    """How many containers there are of each class and state that has any, by both names. Linear."""
+    counts: dict[tuple[str, str], int] = {}
+    for container, what in _decided(now):
+        pod = now.pod_of(container)
+        want = desired.place(now, pod, container, what)
+        key = _class(now, pod, container, what), _state(now, book, container, what, want)[0]
+        counts[key] = counts.get(key, 0) + 1
+    return counts
+
+
+def converged(now: state.State, book: report.Book, *, busy: bool) -> bool:
+    """Whether nothing is on its way and no container is `pending` or `drifted`."""
+    return not busy and all(state_ not in UNSETTLED for _, state_ in census(now, book))
 
 
 def entry(
@@ -56,13 +87,13 @@ def entry(
     pod = now.pod_of(container)
     want = desired.place(now, pod, container, what)
     claim = state.claim_of(now.ledger, pod, container, what)
-    state_, reason = _state(now, book, container, what, want)
+    state_, wrong = _state(now, book, container, what, want)
     return {
         "id": container.id,
         "namespace": pod.namespace,
         "pod": pod.name,
         "container": container.name,
-        "class": (what.kind if claim is None else claim.kind).value,
+        "class": _class(now, pod, container, what),
         "claim": None if claim is None else str(claim.cpus),
         "desired": {
             "cpus": str(want.cpus),
@@ -71,9 +102,14 @@ def entry(
         },
         "observed": _observed(book.latest.get(container.id)),
         "state": state_,
-        "reason": reason,
+        "reason": wrong or explain.reason(now, container, what, want),
         "conflict": book.fights.document(container.id),
     }
+
+
+def _class(now: state.State, pod: events.Pod, container: events.Container, what: intent.Intent) -> str:
+    claim = state.claim_of(now.ledger, pod, container, what)
+    return (what.kind if claim is None else claim.kind).value
 
 
 def _observed(look: observed.Look | None) -> dict[str, object] | None:
@@ -95,22 +131,21 @@ def _state(
     what: intent.Intent,
     want: desired.Placement,
 ) -> tuple[str, str]:
-    """The state's name and a sentence on it."""
-    why = explain.reason(now, container, what, want)
+    """The state's name, and what is wrong, or "" where the reason of the placement says all there is."""
     if trouble := book.trouble(container.id):
         cause, error = trouble
-        return ("pending" if cause.value == "pending" else "drifted"), error or why
+        return ("pending" if cause.value == "pending" else "drifted"), error
     if what.kind is intent.Kind.UNMANAGED:
-        return "in-sync", why
+        return "in-sync", ""
     look = book.latest.get(container.id)
     if isinstance(look, observed.Absent) and container.phase is events.Phase.RUNNING:
         return "gone", "the container has no cgroup any more; the runtime has not said so yet"
     if book.confirmed.get(container.id) == want:
-        return ("unsatisfied" if explain.shortfall(now, container, what) else "in-sync"), why
+        return ("unsatisfied" if explain.shortfall(now, container, what) else "in-sync"), ""
     if container.cgroup is None:
         return "gone", "the runtime keeps this container in no cgroup of this host"
     # Without a CPU of the pool online there is nothing to write.
-    return "pending" if want.cpus else "unsatisfied", why
+    return "pending" if want.cpus else "unsatisfied", ""
 
 
 def owner(now: state.State, id_: events.ContainerId) -> dict[str, str]:

@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -19,9 +20,13 @@ from reconciler.daemon import (
     api,
     checkpoint,
     doors,
+    listener,
     logs,
+    metrics,
     options,
+    pages,
     passes,
+    probes,
     questions,
     readiness,
     renewal,
@@ -58,8 +63,18 @@ async def run(chosen: options.Options, tree: cgroupfs.Cgroupfs, log: logs.Log) -
         its_agent, its_passes, book, watched = _assemble(chosen, tree, tell, in_force, stack)
         saver = _remember(chosen, its_agent, its_passes, tell)
         stack.callback(saver.finish)
-        answers = questions.answers(its_agent, its_passes, book, saver)
+        sources = metrics.Sources(
+            agent=its_agent,
+            book=book,
+            counters=tell.counters,
+            saver=saver,
+            watching=watched,
+            probes=probes.Probes(its_agent, its_passes, book, dry=chosen.dry),
+        )
+        answers = questions.answers(its_agent, its_passes, book, saver, sources)
         await stack.enter_async_context(api.serving(chosen.api_socket, answers))
+        address = in_force.config.metrics.address()
+        await stack.enter_async_context(listener.serving(address, pages.pages(sources)))
         log.info("agent.started", online=str(in_force.topology.online), dry=chosen.dry)
         entrance = doors.parts(chosen, in_force.config.nri, its_agent, watched, tell)
         await _serve(
@@ -117,7 +132,7 @@ def _remember(
     origin = checkpoint.origin(chosen.host_root)
     terms = its_agent.state.terms
     its_agent.attach(its_passes, saving.restore(chosen.checkpoint, origin, terms, tell, dry=chosen.dry))
-    write = None if chosen.dry else checkpoint.write
+    write = None if chosen.dry else tell.counters.checkpointing(checkpoint.write, time.time)
     saver = saving.Saver(chosen.checkpoint, origin, lambda: its_agent.settled, tell, write=write)
     its_agent.on_change = saver.changed
     return saver

@@ -26,6 +26,7 @@ DEFAULTS = {
     "optOutNamespaces": [],
     "passIntervalSeconds": 10.0,
     "nri": {"pluginName": "cpuset-reconciler", "pluginIndex": "90"},
+    "metrics": {"listen": ""},
 }
 
 

@@ -26,7 +26,8 @@ async def answering(made: node.Node, folder: pathlib.Path) -> AsyncIterator[str]
     """The socket of this node's agent."""
 
     async def status(_: api.Request) -> api.Document:
-        return made.status()
+        unready = "" if made.agent.mode == "nri" else "no runtime is connected"
+        return {**made.status(), "ready": not unready, "unready": unready}
 
     async with api.serving(str(folder / "api.sock"), {"status": api.Answer(api.Request, status)}):
         yield str(folder / "api.sock")
@@ -42,7 +43,7 @@ async def test_json_is_the_document_that_the_agent_gave(
         )
         captured = capsys.readouterr()
         assert (code, captured.err) == (0, "")
-        assert json.loads(captured.out) == made.status()
+        assert json.loads(captured.out) == {**made.status(), "ready": True, "unready": ""}
 
 
 async def test_text_is_for_people(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,6 +55,7 @@ async def test_text_is_for_people(tmp_path: pathlib.Path, capsys: pytest.Capture
     assert head.splitlines() == [
         "mode       nri ()",
         "converged  yes",
+        "ready      yes",
         "shared     0-1,4-7",
         "exclusive  2-3",
         "reserved   -",
@@ -82,6 +84,21 @@ async def test_a_check_fails_where_something_is_on_its_way(
         code = await asyncio.to_thread(main.main, ["status", "--api-socket", socket, "--check"])
     assert (without, code) == (0, 1)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("connected", "code"), [(True, 0), (False, 1)], ids=["connected", "disconnected"])
+async def test_readiness_asks_less_than_a_check(
+    tmp_path: pathlib.Path, connected: bool, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with node.running(tmp_path) as made, answering(made, tmp_path) as socket:
+        await made.create(WEB, SHARED)
+        if not connected:
+            made.agent.disconnected("the runtime closed the connection")
+        arguments = ["status", "--api-socket", socket]
+        assert await asyncio.to_thread(main.main, [*arguments, "--check"]) == 1
+        assert await asyncio.to_thread(main.main, [*arguments, "--ready"]) == code
+    said = "yes" if connected else "no runtime is connected"
+    assert f"ready      {said}\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("output", ["text", "json"])

@@ -39,6 +39,11 @@ ACCEPTED: list[Tree] = [
     {"nri": {"pluginName": "A-Z_a.z+0" + "9" * 55}},
     {"nri": {"pluginIndex": "00"}},
     {"nri": {"pluginIndex": "99"}},
+    {"metrics": {}},
+    {"metrics": {"listen": ""}},
+    {"metrics": {"listen": "127.0.0.1:9465"}},
+    {"metrics": {"listen": "[::1]:1"}},
+    {"metrics": {"listen": "0.0.0.0:65535"}},
 ]
 
 REFUSED: list[tuple[Tree, str]] = [
@@ -75,6 +80,11 @@ REFUSED: list[tuple[Tree, str]] = [
     ({"nri": {"pluginIndex": "90\n"}}, "$.nri.pluginIndex"),
     ({"nri": {"pluginIndex": "\u0669\u0660"}}, "$.nri.pluginIndex"),
     ({"nri": {"pluginIndex": 90}}, "$.nri.pluginIndex"),
+    ({"metrics": {"listen": "localhost:9465"}}, "$.metrics.listen"),
+    ({"metrics": {"listen": "127.0.0.1"}}, "$.metrics.listen"),
+    ({"metrics": {"listen": ":9465"}}, "$.metrics.listen"),
+    ({"metrics": {"listen": "127.0.0.1:9465\n"}}, "$.metrics.listen"),
+    ({"metrics": {"listen": 9465}}, "$.metrics.listen"),
     ({"unknown": 1}, "unknown field `unknown`"),
     ({"min_shared_cpus": 2}, "unknown field `min_shared_cpus`"),
     ({"nri": {"index": "90"}}, "unknown field `index` - at `$.nri`"),
@@ -213,3 +223,28 @@ def test_the_json_schema_has_every_key_with_its_default() -> None:
         key: value.get("default") for key, value in its["Config"]["properties"].items() if key != "nri"
     } == {key: value for key, value in made.items() if key != "nri"}
     assert {key: value["default"] for key, value in its["Nri"]["properties"].items()} == made["nri"]
+
+
+@pytest.mark.parametrize(
+    ("listen", "why"),
+    [
+        ("127.0.0.256:9465", "'127.0.0.256' does not appear to be an IPv4 or IPv6 address"),
+        ("[1:2]:9465", "'1:2' does not appear to be an IPv4 or IPv6 address"),
+        ("[127.0.0.1:9465", "matching regex"),
+        ("127.0.0.1:0", "a port is 1 to 65535"),
+        ("127.0.0.1:65536", "a port is 1 to 65535"),
+    ],
+)
+def test_an_address_that_cannot_be_is_refused_with_its_key(listen: str, why: str) -> None:
+    with pytest.raises(errors.Usage, match=re.escape(why)) as raised:
+        schema.convert({"metrics": {"listen": listen}})
+    assert "metrics.listen" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("listen", "address"),
+    [("", None), ("127.0.0.1:9465", ("127.0.0.1", 9465)), ("[::1]:80", ("::1", 80))],
+    ids=["nowhere", "IPv4", "IPv6"],
+)
+def test_an_address_is_a_host_and_a_port(listen: str, address: tuple[str, int] | None) -> None:
+    assert schema.convert({"metrics": {"listen": listen}}).metrics.address() == address

@@ -48,11 +48,11 @@ class Passes:
         self._deciding = False
         self._began: float | None = None
         self._retry: asyncio.TimerHandle | None = None
-
         self._held: dict[events.ContainerId, float] = {}
         self._release: asyncio.TimerHandle | None = None
         self.on_drift: Callable[[frozenset[events.ContainerId]], object] = lambda _: None
         """Is told of containers that a pass has found to have drifted."""
+
     @property
     def busy(self) -> bool:
         """Whether a pass that a decision made necessary is under way or asked for; routine looks do not
@@ -174,19 +174,12 @@ class Passes:
         return request
 
     def _again(self, loop: asyncio.AbstractEventLoop, done: walk.Done) -> None:
-        if done.retry_in is not None:
-            self._again_in(loop, done.retry_in)
-
-    def _again_in(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-        """Look at everything again after a pause; the earlier of two such wishes counts."""
-        when = loop.time() + seconds
-        if (
         self._hold(loop, done.held)
         if done.drifted:
             self.on_drift(done.drifted)
-            self._retry is not None
-            and not self._retry.cancelled()
-            and loop.time() < self._retry.when() <= when
+        if done.retry_in is not None:
+            self._again_in(loop, done.retry_in)
+
     def _hold(self, loop: asyncio.AbstractEventLoop, held: Mapping[events.ContainerId, float]) -> None:
         """Look at these when their repairs are due, several at a time."""
         if self._release is not None:
@@ -203,6 +196,13 @@ class Passes:
             del self._held[id_]
         self.some(due)
 
+    def _again_in(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        """Look at everything again after a pause; the earlier of two such wishes counts."""
+        when = loop.time() + seconds
+        if (
+            self._retry is not None
+            and not self._retry.cancelled()
+            and loop.time() < self._retry.when() <= when
         ):
             return
         if self._retry is not None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+
+RELOAD_REWRITES_SINCE = 262
+"""The version that was seen to write all units' cgroup files anew at a daemon-reload; 257 was seen not to."""
 
 
 def systemctl(*arguments: str) -> None:
@@ -15,3 +19,10 @@ def run(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr or done.stdout}"
     return done.stdout
+
+
+def reload_rewrites() -> bool:
+    """Whether a daemon-reload undoes what was written to the cgroups of units directly."""
+    found = re.match(r"systemd ([0-9]+)", run("systemctl", "--version"))
+    assert found is not None
+    return int(found[1]) >= RELOAD_REWRITES_SINCE

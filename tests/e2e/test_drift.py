@@ -48,6 +48,10 @@ async def test_a_daemon_reload_after_a_pool_change_is_repaired_with_the_time_it_
     right = machine.cgroup(web, follows).cpus
     assert right != "0-7"
     systemd.systemctl("daemon-reload")
+    if not systemd.reload_rewrites():
+        assert (await settle.settle(machine, agent))["drift"]["found"] == 0
+        assert machine.cgroup(web, follows).cpus == right
+        return
     found = await agent.until_logged("drift.found", id=follows)
     assert (found["observed"], found["desired"]) == ("0-7", right)
     repaired = await agent.until_logged("drift.repaired", id=follows)

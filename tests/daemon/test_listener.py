@@ -12,7 +12,7 @@ import pytest
 from reconciler import errors
 from reconciler.daemon import listener
 
-# covers: PRD-11.6
+# covers: PRD-12.6
 
 PATIENCE = 10.0
 

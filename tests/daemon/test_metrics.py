@@ -20,9 +20,9 @@ from reconciler.daemon import exposition, metrics, questions, status
 from reconciler.runtime.nri import handler
 from tests.daemon import node, observing, pods
 
-# covers: PRD-11.1
-# covers: PRD-11.2
-# covers: PRD-11.3
+# covers: PRD-12.1
+# covers: PRD-12.2
+# covers: PRD-12.3
 
 WEB = pods.pod("web")
 SHARED = pods.container(WEB)

@@ -10,8 +10,8 @@ import pytest
 from reconciler.daemon import agent, pages, passes, probes
 from tests.daemon import node, observing, pods
 
-# covers: PRD-11.4
-# covers: PRD-11.5
+# covers: PRD-12.4
+# covers: PRD-12.5
 
 WEB = pods.pod("web")
 SHARED = pods.container(WEB)

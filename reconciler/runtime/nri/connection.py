@@ -217,8 +217,8 @@ class Connection(asyncio.BufferedProtocol):
         answer = self._dispatcher.answer(call.method, call.payload)
         if isinstance(answer, bytes):
             self._send(call.stream, answer)
-            now = self._loop.time()
-            self._meter.answered(self._dispatcher.hook, now - (self._arrived or now))
+            if self._arrived is not None:
+                self._meter.answered(self._dispatcher.hook, self._loop.time() - self._arrived)
         else:
             self._wait(call, answer)
 

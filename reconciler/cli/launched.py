@@ -32,7 +32,8 @@ def run(
 ) -> int:
     """Serve the connection that the runtime left open until it closes. What ends it otherwise is logged, and
     raised."""
-    log = logs.configure("json", to or journal.Journal(IDENTIFIER))
+    to = to or journal.Journal(IDENTIFIER)
+    log = logs.configure("json", to)
     try:
         chosen = dataclasses.replace(
             defaults or options.Options(),
@@ -45,6 +46,8 @@ def run(
     except Exception as error:
         _tell(log, error)
         raise
+    finally:
+        to.close()
     return 0
 
 

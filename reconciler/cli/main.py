@@ -10,7 +10,7 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import reconciler
@@ -40,9 +40,14 @@ _COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
+    return exit_code(lambda: _run(given))
+
+
+def exit_code(command: Callable[[], int]) -> int:
+    """The exit code of what is run; one sentence on standard error if it raises."""
     try:
         try:
-            return _run(given)
+            return command()
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()

@@ -85,7 +85,7 @@ class StandInRuntime:
             os.unlink(self.socket_path)
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(self.socket_path)
-        self._server = await asyncio.get_running_loop().create_unix_server(self._wire, sock=listener)
+        self._server = await asyncio.get_running_loop().create_unix_server(self.wire, sock=listener)
         self._accepting = asyncio.create_task(self._registrar.accept(), name="stand-in runtime: accept")
 
     async def stop(self) -> None:
@@ -221,7 +221,8 @@ class StandInRuntime:
     def _is_crio(self) -> bool:
         return self.profile.runtime == "cri-o"
 
-    def _wire(self) -> runtime_wire.Wire:
+    def wire(self) -> runtime_wire.Wire:
+        """The runtime's end of one more connection, which waits for its turn to be registered."""
         return runtime_wire.Wire(self._registrar.accepted, self.profile.max_sent)
 
     def _world(self) -> tuple[list[nri_pb2.PodSandbox], list[nri_pb2.Container]]:

@@ -84,7 +84,9 @@ class Registrar:
 
     async def _configure(self, wire: runtime_wire.Wire) -> int:
         profile = self._profile
-        request = nri_pb2.ConfigureRequest(runtime_name=profile.runtime, runtime_version=profile.version)
+        request = nri_pb2.ConfigureRequest(
+            config=wire.config, runtime_name=profile.runtime, runtime_version=profile.version
+        )
         if profile.says_timeouts:
             request.registration_timeout = round(profile.registration_timeout * 1000)
             request.request_timeout = round(profile.request_timeout * 1000)

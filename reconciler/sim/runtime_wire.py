@@ -76,6 +76,8 @@ class Wire(asyncio.Protocol):
         self.registration: asyncio.Future[envelope.Call] = asyncio.get_running_loop().create_future()
         self.closed = asyncio.Event()
         self.why = ""
+        self.config = ""
+        """What the runtime has for this plugin in its folder of configurations."""
         self._accepted = accepted
         self._mux = mux.Decoder()
         self._readers = {mux.PLUGIN_SERVICE: GoReader(), mux.RUNTIME_SERVICE: GoReader()}

@@ -45,6 +45,20 @@ async def test_a_second_instance_waits_and_does_not_register_beside_the_first(tm
         await asyncio.wait([behind])
 
 
+async def test_one_that_cannot_wait_for_ever_gives_up_and_says_who_is_in_its_way(
+    tmp_path: pathlib.Path,
+) -> None:
+    lock = str(tmp_path / "lock")
+    async with instance.alone(lock):
+        with pytest.raises(
+            errors.Retryable, match=r"another instance holds .*lock and did not end within 0\.05 s"
+        ):
+            async with instance.alone(lock, poll=0.01, within=0.05):
+                pytest.fail("two hold it")
+    async with instance.alone(lock, within=0):
+        pass
+
+
 async def test_a_lock_that_cannot_be_made_is_a_usage_error(tmp_path: pathlib.Path) -> None:
     with pytest.raises(errors.Usage, match="cannot be opened: No such file or directory"):
         async with instance.alone(str(tmp_path / "nowhere" / "lock")):

@@ -78,6 +78,16 @@ class Agent:
         async with asyncio.timeout(PATIENCE):
             return await self._process.wait()
 
+    async def ended(self) -> int:
+        """Its exit code, once it has ended by itself."""
+        assert self._process is not None
+        async with asyncio.timeout(PATIENCE):
+            return await self._process.wait()
+
+    def said(self) -> str:
+        """All that it has written, records or not."""
+        return self._log.read_text()
+
     def records(self, *names: str) -> list[dict[str, Any]]:
         """What it has logged; every line must be a record."""
         records = [

@@ -123,6 +123,15 @@ def test_a_bad_change_keeps_the_old_one_in_force_and_says_so(
     assert in_force.config.min_shared_cpus == 3
 
 
+def test_another_address_to_listen_at_needs_a_restart(host: Host) -> None:
+    in_force = host.renewal()
+    host.config.write_text("minSharedCpus: 2\nmetrics: {listen: '127.0.0.1:9465'}\n")
+    assert in_force.look()
+    told = host.told()
+    assert [record["event"] for record in told] == ["config.restart-needed", "config.reloaded"]
+    assert told[0]["key"] == "metrics"
+
+
 def test_a_change_that_changes_nothing_is_not_told(host: Host) -> None:
     in_force = host.renewal()
     host.config.write_text("# the same again\nminSharedCpus: 2\n")

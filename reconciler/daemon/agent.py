@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable
 from reconciler import errors, events, intent, inventory
 from reconciler.config import schema
 from reconciler.cpu import topology as topologies
-from reconciler.daemon import adoption, answers, guard, passes, telling, transaction, watching
+from reconciler.daemon import adoption, answers, endings, guard, passes, telling, transaction, watching
+from reconciler.host import survivors
 from reconciler.policy import checkpoint, desired, lifecycle, resizing, reverting
 from reconciler.policy import state as states
 from reconciler.runtime.nri import handler
@@ -42,6 +43,7 @@ class Agent:
         self._config = config
         self._passes: passes.Passes
         self._adoption: adoption.Adoption
+        self._endings: endings.Endings
         self._transactions: transaction.Transactions
         self._watching = watching_
         self._tell = tell
@@ -49,11 +51,27 @@ class Agent:
         self._awaits_list = False
         self._guard = guard.Guard(tell.counters)
 
-    def attach(self, its_passes: passes.Passes, saved: checkpoint.Saved | None = None) -> None:
+    def attach(
+        self,
+        its_passes: passes.Passes,
+        host: survivors.Survivors,
+        saved: checkpoint.Saved | None = None,
+    ) -> None:
         """Make passes with these, and go on with what was saved; once, before the first event."""
         self._passes = its_passes
         now = lambda: self.state  # noqa: E731
         self._adoption = adoption.Adoption(its_passes, self._guard, now, self._become, self._tell)
+        self._endings = endings.Endings(
+            endings.Means(
+                host=host,
+                passes=its_passes,
+                watching=self._watching,
+                tell=self._tell,
+                now=now,
+                become=self._become,
+                period=lambda: self._config.pass_interval_seconds,
+            )
+        )
         if saved is not None:
             self._adoption.remember(saved)
         self._transactions = transaction.Transactions(its_passes, self._guard, self._take_back, self._tell)
@@ -105,13 +123,7 @@ class Agent:
     def synchronized(self, event: events.Synchronized, peer: handler.Peer | None = None) -> None:  # noqa: ARG002
         """As `Handler.synchronized`: takes the runtime's list, then adopts what is new in it."""
         self._awaits_list = False
-        before = self.state
-        self._become(self._adoption.named(lifecycle.absorb(before, event)))
-        for id_, container in before.inventory.containers.items():
-            if id_ not in self.state.inventory.containers:
-                self._forget(id_, container.cgroup)
-        for container in self.state.inventory.containers.values():
-            self._watching.follow(container)
+        self._endings.synchronized(event, self._adoption)
         self._adoption.begin()
 
     def create(self, event: events.ContainerCreating) -> answers.Answer:
@@ -176,7 +188,7 @@ class Agent:
         id_ = event.container.id
         if self._guard.has_given_up(id_):
             return
-        self._absorb(event)
+        self._endings.absorb(event)
         self._watching.follow(self.state.inventory.containers[id_])
         verdict = await self._passes.gate(id_)
         if verdict and not self._dry:
@@ -190,7 +202,7 @@ class Agent:
     def _update(self, event: events.ContainerUpdating) -> answers.Answer:
         id_ = event.container.id
         if self._dry or id_ not in self.state.ledger.intents or not resizing.is_resize(event):
-            self._absorb(event)
+            self._endings.absorb(event)
             return self._present(id_)
         before = self.state
         try:
@@ -231,8 +243,7 @@ class Agent:
 
     def stopped(self, event: events.ContainerStopped | events.ContainerRemoved) -> None:
         """As `Handler.stopped` and `removed`: the claim stays until the record or the pod is gone."""
-        self._absorb(event)
-        self._forget(event.container.id, event.container.cgroup)
+        self._endings.stopped(event)
 
     removed = stopped
 
@@ -242,16 +253,12 @@ class Agent:
 
     def pod_stopped(self, event: events.PodStopped | events.PodRemoved) -> None:
         """As `Handler.pod_stopped` and `pod_removed`: the pod's claims end."""
-        inventory = self.state.inventory
-        members = [inventory.containers[id_] for id_ in inventory.members.get(event.sandbox, ())]
-        self._absorb(event)
-        for container in members:
-            self._forget(container.id, container.cgroup)
+        self._endings.pod_stopped(event)
 
     pod_removed = pod_stopped
 
     def _found(self, event: events.Event, id_: events.ContainerId) -> None:
-        self._absorb(event)
+        self._endings.absorb(event)
         if (container := self.state.inventory.containers.get(id_)) is not None:
             self._watching.follow(container)
             self._passes.some((id_,), hook=True)
@@ -262,14 +269,6 @@ class Agent:
             return None
         return self._guard.answer(event, self.state, self._config, adopting=self._adoption.under_way)
 
-    def _absorb(self, event: events.Event) -> None:
-        before = self.state
-        after = lifecycle.absorb(before, event)
-        stopped = isinstance(event, events.ContainerStopped)  # others of its pod may have its CPUs
-        if after.ledger.unsatisfied and (stopped or after.ledger.claims is not before.ledger.claims):
-            after = lifecycle.retry(after)
-        self._become(after)
-
     def _become(self, after: states.State) -> None:
         before, self.state = self.state, after
         if before.ledger.exclusive != after.ledger.exclusive and self._adoption.done:
@@ -278,11 +277,6 @@ class Agent:
     def _take_back(self, step: transaction.Transaction) -> None:
         self._become(lifecycle.retry(reverting.revert(self.state, step.before, step.after, step.id_)))
 
-    def _forget(self, id_: events.ContainerId, cgroup: str | None) -> None:
-        if cgroup is not None:
-            self._watching.unwatch(id_, cgroup)
-        self._passes.forget(id_, cgroup)
-
     def set_mode(self, mode: str, reason: str) -> None:
         """The door to the runtime is `nri`, `cri` or `none` now, for this reason."""
         if (mode, reason) != (self.mode, self.reason):
@@ -290,8 +284,10 @@ class Agent:
             self._tell.mode(mode, reason)
 
     def signalled(self, ids: Iterable[events.ContainerId], at: float) -> None:
-        """Someone, maybe we, wrote to the cpusets of these containers."""
+        """Someone, maybe we, wrote to the cpusets of these containers, or they are gone."""
+        ids = frozenset(ids)
         self._passes.signalled(ids, at)
+        self._endings.signalled(ids)
 
     def overflowed(self) -> None:
         """Events were lost: look at everything."""

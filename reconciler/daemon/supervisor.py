@@ -35,7 +35,7 @@ from reconciler.daemon import (
     walk,
     watching,
 )
-from reconciler.host import cgroupfs, inotify, notify, processes
+from reconciler.host import cgroupfs, inotify, notify, processes, survivors
 from reconciler.policy import state
 from reconciler.runtime.nri import instance
 
@@ -131,7 +131,8 @@ def _remember(
     """Let the agent go on with its checkpoint, and keep that up to date."""
     origin = checkpoint.origin(chosen.host_root)
     terms = its_agent.state.terms
-    its_agent.attach(its_passes, saving.restore(chosen.checkpoint, origin, terms, tell, dry=chosen.dry))
+    saved = saving.restore(chosen.checkpoint, origin, terms, tell, dry=chosen.dry)
+    its_agent.attach(its_passes, survivors.Survivors(chosen.cgroup_root), saved)
     write = None if chosen.dry else tell.counters.checkpointing(checkpoint.write, time.time)
     saver = saving.Saver(chosen.checkpoint, origin, lambda: its_agent.settled, tell, write=write)
     its_agent.on_change = saver.changed

@@ -6,7 +6,7 @@ answered; records of a pass are written in the worker's thread and carry its `pa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from reconciler import errors, events, explain, intent, plan, report
 from reconciler.daemon import counters, logs, status, walk
@@ -110,6 +110,23 @@ class Teller:
         """A resize was refused; the container is as it was."""
         self.counters.refused("update", refused.ground)
         self._log.warning("placement.resize-refused", **status.owner(now, id_), reason=str(refused))
+
+    def claim_lingers(self, now: state.State, id_: events.ContainerId) -> None:
+        """The runtime has forgotten a container of which a process is alive."""
+        self._claim(self._log.warning, "claim.lingers", now, id_)
+
+    def claim_ended(self, before: state.State, id_: events.ContainerId) -> None:
+        """The last process of one that was told of has ended."""
+        self._claim(self._log.info, "claim.ended", before, id_)
+
+    def _claim(
+        self, write: Callable[..., object], event: str, now: state.State, id_: events.ContainerId
+    ) -> None:
+        container = now.inventory.containers[id_]
+        claim = state.claim_of(now.ledger, now.pod_of(container), container, now.ledger.intents[id_])
+        if claim is not None:
+            reason = explain.lingers(now, id_)
+            write(event, **status.owner(now, id_), cpus=str(claim.cpus), reason=reason)
 
     def held_up(self, now: state.State, id_: events.ContainerId, reason: str) -> None:
         """A container was kept from starting."""

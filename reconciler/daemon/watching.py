@@ -63,6 +63,8 @@ class Watching:
         """How often the kernel has dropped events since the start."""
         self.on_limits: Callable[[Iterable[events.ContainerId]], object] = lambda _: None
         """Is told of containers whose `cpu.max` was written."""
+        self.on_population: Callable[[Iterable[events.ContainerId]], object] = lambda _: None
+        """Is told of containers whose first process has come, or whose last one has ended."""
 
     def watch(self, id_: events.ContainerId, path: str) -> None:
         """Watch the container's cgroup; what is not there now is not watched."""
@@ -149,6 +151,8 @@ class Watching:
         ids |= {self._quotas[path] for path in changes.quotas if path in self._quotas}
         if limited := [self._ids[path] for path in changes.quotas if path in self._ids]:
             self.on_limits(limited)
+        if populated := [self._ids[path] for path in changes.populations if path in self._ids]:
+            self.on_population(populated)
         for path in changes.vanished:
             self._ids.pop(path, None)
         if ids:

@@ -7,6 +7,6 @@
 - `whatif`: what the creation of a pod would bring.
 """
 
-from reconciler.explain.sentences import reason, shortfall
+from reconciler.explain.sentences import lingers, reason, shortfall
 
-__all__ = ["reason", "shortfall"]
+__all__ = ["lingers", "reason", "shortfall"]

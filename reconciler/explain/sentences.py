@@ -10,6 +10,25 @@ def reason(
     now: state.State, container: events.Container, what: intent.Intent, placement: desired.Placement
 ) -> str:
     """Why this container runs where it runs, in one sentence."""
+    why = _why(now, container, what, placement)
+    left = lingers(now, container.id)
+    return f"{left}; {why}" if left else why
+
+
+def lingers(now: state.State, id_: events.ContainerId) -> str:
+    """Why a container is there that has ended for the runtime, or ""."""
+    left = now.inventory.leftovers
+    if id_ not in left.lingering:
+        return ""
+    says = "has no record of it any more" if id_ in left.forgotten else "says that it has ended"
+    pid = left.pids.get(id_)
+    which = f" (pid {pid})" if pid else ""
+    return f"the runtime {says}, but a process of it is alive{which}"
+
+
+def _why(
+    now: state.State, container: events.Container, what: intent.Intent, placement: desired.Placement
+) -> str:
     if what.kind is intent.Kind.UNMANAGED:
         return what.why
     unsatisfied = shortfall(now, container, what)

@@ -24,7 +24,7 @@ _MOST_TEXTS = 4096
 """Bytes of the first read. Nearly every list is shorter; one of 8192 single CPUs has 40 000."""
 _CHILDLESS = 2
 """The links of a directory without directories: its name and its own dot."""
-_VANISHED = frozenset({errno.ENOENT, errno.ENODEV, errno.ENOTDIR})
+VANISHED = frozenset({errno.ENOENT, errno.ENODEV, errno.ENOTDIR})
 """What the kernel says of a cgroup that is gone: of its path, and of files below a descriptor of it."""
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE})
 _HINTS = {
@@ -69,14 +69,14 @@ class Cgroupfs:
         except OSError as error:
             if error.errno in _EXHAUSTED and self._give_up():
                 return self.look(path, quotas)
-            if error.errno not in _VANISHED:
+            if error.errno not in VANISHED:
                 return observed.Unreadable(error=self._error(self._file(path, error), "read", error))
         # The descriptor may be of a cgroup that has made room for another: once more, by the path.
         self.forget(path)
         try:
             return self._look(path, quotas)
         except OSError as error:
-            if error.errno not in _VANISHED or self._is_there(path):
+            if error.errno not in VANISHED or self._is_there(path):
                 return observed.Unreadable(error=self._error(self._file(path, error), "read", error))
             self.forget(path)
             return observed.Absent()
@@ -93,7 +93,7 @@ class Cgroupfs:
             if error.errno in _EXHAUSTED and self._give_up():
                 self.write(path, file, text)
                 return
-            if error.errno not in _VANISHED:
+            if error.errno not in VANISHED:
                 raise self._error(f"{path}/{file}", "write", error) from error
         else:
             return
@@ -101,7 +101,7 @@ class Cgroupfs:
         try:
             self._write(path, file, text)
         except OSError as error:
-            if error.errno in _VANISHED and not self._is_there(path):
+            if error.errno in VANISHED and not self._is_there(path):
                 self.forget(path)
                 raise errors.Gone(f"cgroup {path} does not exist any more") from error
             raise self._error(f"{path}/{file}", "write", error) from error
@@ -196,7 +196,7 @@ class Cgroupfs:
     def _error(self, path: str, action: str, error: OSError) -> errors.HostFileError:
         number = error.errno or 0
         why = _HINTS.get(number) or error.strerror or str(error)
-        if number in _VANISHED:
+        if number in VANISHED:
             controller = os.path.basename(path).partition(".")[0]
             controller = "cpu" if controller == "cpu" else "cpuset"
             why = f"no such file; the {controller} controller is not enabled for this cgroup"

@@ -17,17 +17,20 @@ from inotify_simple import flags
 
 from reconciler import errors, observed
 from reconciler.cpu import bandwidth
-from reconciler.host import cgroupfs, watches
+from reconciler.host import cgroupfs, survivors, watches
 
 _MASK = flags.MODIFY | flags.CREATE | flags.DELETE_SELF | flags.ONLYDIR
 _FILES = frozenset({observed.CPUS, observed.MEMS})
 _QUOTA = bandwidth.FILE
+_POPULATION = survivors.EVENTS
 
 
 class _Kind(enum.Enum):
     WRITTEN = "written"
     LIMITED = "limited"
     """Its `cpu.max` was written."""
+    POPULATED = "populated"
+    """Its first process has come, or its last one has ended."""
     BORN = "born"
     """An inner group was made."""
     VANISHED = "vanished"
@@ -36,12 +39,14 @@ class _Kind(enum.Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
     """What one read told. The cpusets of `paths` were written or they got an inner group, `cpu.max` of
-    `quotas` was written, `vanished` are gone; `overflowed`: events were lost."""
+    `quotas` was written, `populations` have a process now or have none any more, `vanished` are gone;
+    `overflowed`: events were lost."""
 
     paths: frozenset[str]
     vanished: frozenset[str]
     overflowed: bool
     quotas: frozenset[str] = frozenset()
+    populations: frozenset[str] = frozenset()
 
 
 class Watcher:
@@ -106,6 +111,7 @@ class Watcher:
         return Changes(
             paths=frozenset(paths),
             quotas=frozenset(told[_Kind.LIMITED] - vanished),
+            populations=frozenset(told[_Kind.POPULATED] - vanished),
             vanished=frozenset(vanished),
             overflowed=overflowed,
         )
@@ -122,6 +128,8 @@ class Watcher:
         elif event.mask & flags.MODIFY and event.name == _QUOTA:
             # crun's inner group has a file of its own, which says max and which nobody changes.
             return _Kind.LIMITED if self._watches.get(path, (None,))[0] == event.wd else None
+        elif event.mask & flags.MODIFY and event.name == _POPULATION:
+            return _Kind.POPULATED
         elif event.mask & flags.CREATE and event.name == observed.INNER:
             return _Kind.BORN
         return None

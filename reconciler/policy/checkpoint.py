@@ -40,7 +40,7 @@ class Saved:
 
     `online` are the CPUs that were online, `nodes` those of each NUMA node, empty where it does not say;
     `shares` are the CPU shares that kubelet had asked for, by container. `inventory` is who was on the node,
-    as far as that is remembered: names, annotations and limits, no cgroups.
+    as far as that is remembered: names, annotations and limits, and cgroups of those that may hold claims.
     """
 
     origin: Origin
@@ -138,6 +138,7 @@ def _container(now: state.State, id_: events.ContainerId, what: intent.Intent) -
         period=limits.period,
         sandbox="" if is_pause else known.sandbox,
         name="" if is_pause else known.name,
+        cgroup=(known.cgroup or "") if what.kind in intent.CLAIMING else "",
     )
 
 
@@ -216,7 +217,7 @@ def _inventory_of(its: document.Document) -> inventory.Inventory:
             id=events.ContainerId(id_),
             sandbox=events.SandboxId(entry.sandbox),
             name=entry.name,
-            cgroup=None,
+            cgroup=entry.cgroup or None,
             limits=events.CpuLimits(shares=entry.shares, quota=entry.quota, period=entry.period),
             phase=events.Phase.RUNNING,
         )

@@ -60,7 +60,8 @@ class Pod(_Strict, frozen=True, kw_only=True):
 
 class Container(_Strict, frozen=True, kw_only=True):
     """What a container is entitled to, as `intent.Intent`, why it has it not, what kubelet asked for, and
-    what it is called. A pause container has no name: its sandbox has its id."""
+    what it is called. A pause container has no name: its sandbox has its id. `cgroup` is said only of those
+    that may hold a claim, which ends with the last process in it."""
 
     kind: intent.Kind
     cpus: str = ""
@@ -76,6 +77,7 @@ class Container(_Strict, frozen=True, kw_only=True):
     period: _Number | None = None
     sandbox: str = ""
     name: str = ""
+    cgroup: str = ""
 
 
 class Former(_Strict, frozen=True, kw_only=True):

@@ -164,6 +164,7 @@ async def test_an_exited_container_says_what_is_kept_for_it(
     tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with answering(tmp_path) as (made, socket):
+        made.over(INTEGER)
         made.agent.stopped(events.ContainerStopped(pod=DB, container=INTEGER))
         await made.quiet()
         out = await said(socket, capsys, "db/main")

@@ -19,8 +19,8 @@ from reconciler import events, report
 from reconciler.config import schema
 from reconciler.cpu.idset import CpuSet
 from reconciler.daemon import agent, logs, passes, status, telling, walk, watching
-from reconciler.host import inotify, sysfs
-from reconciler.policy import state
+from reconciler.host import inotify, survivors, sysfs
+from reconciler.policy import checkpoint, state
 from reconciler.runtime.nri import handler, levels
 from reconciler.sim import kernel, machine
 from tests.daemon import kernels
@@ -39,7 +39,15 @@ PEER = handler.Peer(
 class Node:
     """The parts of a running agent. `kernel` is the agent's own view, `host` that of everyone else."""
 
-    def __init__(self, folder: pathlib.Path, config: schema.Config, *, dry: bool, watch: bool) -> None:
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        config: schema.Config,
+        *,
+        dry: bool,
+        watch: bool,
+        saved: checkpoint.Saved | None = None,
+    ) -> None:
         self.root = str(folder / "host")
         machine.write(self.root, machine.vm())
         self.topology = sysfs.topology(self.root)
@@ -67,7 +75,8 @@ class Node:
         self.passes = passes.Passes(
             self.walker, lambda: self.agent.state, failed=lambda error: tell.failed("pass", error)
         )
-        self.agent.attach(self.passes)
+        self.survivors = survivors.Survivors(cgroups)
+        self.agent.attach(self.passes, self.survivors, saved)
 
     def records(self, *names: str) -> list[dict[str, Any]]:
         """What was logged so far, of these events or of all."""
@@ -99,6 +108,10 @@ class Node:
         """Make the container's cgroup, as its runtime does."""
         assert container.cgroup is not None
         self.host.make(container.cgroup, cpus, mems)
+
+    def over(self, container: events.Container) -> None:
+        """Its last process ends."""
+        self.host.populate(str(container.cgroup))
 
     def put(self, container: events.Container, text: str, file: str = "cpuset.cpus") -> None:
         """Write to a file of the container's cgroup, as anyone on the host may."""
@@ -138,9 +151,10 @@ async def running(
     dry: bool = False,
     watch: bool = False,
     ready: bool = True,
+    saved: checkpoint.Saved | None = None,
 ) -> AsyncIterator[Node]:
     """A node whose agent makes passes; it has an empty node taken over, if `ready`."""
-    made = Node(folder, config, dry=dry, watch=watch)
+    made = Node(folder, config, dry=dry, watch=watch, saved=saved)
     loop = asyncio.get_running_loop()
     made.watching.listen(loop, made.agent)
     serving = asyncio.create_task(made.passes.serve())

@@ -123,6 +123,7 @@ async def test_what_a_new_list_lacks_is_forgotten_with_its_cpus(tmp_path: pathli
     async with node.running(tmp_path) as made:
         await made.run(WEB, SHARED)
         await made.run(DB, INTEGER)
+        made.over(INTEGER)
         await made.synchronize((WEB, SHARED))
         assert made.cpus(SHARED) == EVERYTHING
         assert set(made.book.latest) == {SHARED.id}
@@ -178,6 +179,7 @@ async def test_every_end_may_be_told_twice(tmp_path: pathlib.Path) -> None:
     async with node.running(tmp_path) as made:
         await made.run(WEB, SHARED)
         await made.run(DB, INTEGER)
+        made.over(INTEGER)
         for _ in range(2):
             made.agent.stopped(events.ContainerStopped(pod=DB, container=INTEGER))
             made.agent.removed(events.ContainerRemoved(pod=DB, container=INTEGER))
@@ -192,6 +194,7 @@ async def test_the_pool_grows_when_a_pod_ends(tmp_path: pathlib.Path) -> None:
     async with node.running(tmp_path) as made:
         await made.run(WEB, SHARED)
         await made.run(DB, INTEGER)
+        made.over(INTEGER)
         made.agent.stopped(events.ContainerStopped(pod=DB, container=INTEGER))
         await made.quiet()
         assert made.cpus(SHARED) == "0-1,4-7", "the claim is the pod's until the pod ends"
@@ -210,6 +213,7 @@ async def test_who_is_unsatisfied_gets_its_cpus_when_they_are_free(tmp_path: pat
         states = {entry["pod"]: entry["state"] for entry in made.status()["containers"]}
         assert states == {"first": "in-sync", "second": "unsatisfied"}
         assert made.cpus(theirs) == "0-1,6-7"
+        made.over(ours)
         made.agent.pod_stopped(events.PodStopped(sandbox=first.sandbox))
         await made.quiet()
         assert made.cpus(theirs) == "4-7"
@@ -227,6 +231,7 @@ async def test_who_is_unsatisfied_gets_the_cpus_of_a_container_of_its_pod_that_e
         made.make(side, EVERYTHING)
         await made.synchronize((DB, init), (DB, side))
         assert made.cpus(side) == "0"
+        made.over(init)
         made.agent.stopped(events.ContainerStopped(pod=DB, container=init))
         await made.quiet()
         assert made.cpus(side) == "2-3"

@@ -122,6 +122,7 @@ async def test_the_pods_quota_comes_back_before_another_container_starts(tmp_pat
         made.make(SIDECAR)
         await made.start(DB, SIDECAR)
         assert both(made) == (FREE, "250000 100000")
+        made.over(SIDECAR)
         made.agent.stopped(events.ContainerStopped(pod=DB, container=SIDECAR))
         await everything(made)
         assert both(made) == (FREE, FREE)

@@ -149,6 +149,7 @@ async def test_a_container_in_no_cgroup_of_the_host_is_gone_and_at_rest(tmp_path
 async def test_a_container_that_has_stopped_is_left_out(tmp_path: pathlib.Path) -> None:
     async with node.running(tmp_path) as made:
         await made.run(WEB, SHARED)
+        made.over(SHARED)
         made.agent.stopped(events.ContainerStopped(pod=WEB, container=SHARED))
         assert made.status()["containers"] == []
 

@@ -123,6 +123,7 @@ async def test_lost_events_are_made_up_for(tmp_path: pathlib.Path) -> None:
 async def test_who_has_ended_is_watched_no_longer(tmp_path: pathlib.Path) -> None:
     async with node.running(tmp_path, watch=True) as made:
         await made.run(WEB, SHARED)
+        made.over(SHARED)
         made.agent.stopped(events.ContainerStopped(pod=WEB, container=SHARED))
         await made.quiet()
         looks = len(made.kernel.looks)

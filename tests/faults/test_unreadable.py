@@ -79,5 +79,6 @@ async def test_one_that_ends_unseen_is_in_nobodys_way_any_more(tmp_path: pathlib
         await made.run(WEB, SHARED)
         hide(made, SHARED)
         await born(made)
+        made.over(SHARED)
         made.agent.stopped(events.ContainerStopped(pod=WEB, container=SHARED))
         await made.start(DB, INTEGER)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler import events, inventory
+from reconciler import events, intent, inventory
 from reconciler.policy import checkpoint, lifecycle, state
 from tests.pipeline import samples
 from tests.policy import fleet
@@ -260,12 +260,14 @@ def test_names_annotations_and_limits_are_read_as_they_were_written() -> None:
     saved = checkpoint.decode(written(its.now))
     bare = {id_: dataclasses.replace(pod, cgroup=None) for id_, pod in its.now.inventory.pods.items()}
     assert dict(saved.inventory.pods) == bare
+    claiming = {id_ for id_, what in its.now.ledger.intents.items() if what.kind in intent.CLAIMING}
     containers = {
-        id_: dataclasses.replace(known, cgroup=None)
+        id_: dataclasses.replace(known, cgroup=known.cgroup if id_ in claiming else None)
         for id_, known in its.now.inventory.containers.items()
         if known.name != inventory.PAUSE
     }
     assert len(containers) == 3
+    assert 0 < len(claiming & containers.keys()) < 3
     assert dict(saved.inventory.containers) == containers
 
 

@@ -182,11 +182,9 @@ def _count(its: _Fight, conflict: Conflict) -> tuple[News, Conflict] | None:
     return "conflict.goes-on", its.conflict
 
 
-def summary(conflicts: Mapping[events.ContainerId, Conflict]) -> dict[opponents.Opponent, int]:
-    """How many containers each opponent fights over; the evidence of one stands for all."""
-    found: dict[tuple[str, str], tuple[opponents.Opponent, int]] = {}
-    for conflict in conflicts.values():
-        key = (conflict.opponent.kind, conflict.opponent.name)
-        opponent, count = found.get(key, (conflict.opponent, 0))
-        found[key] = (opponent, count + 1)
-    return dict(found.values())
+def by_opponent(conflicts: Mapping[events.ContainerId, Conflict]) -> dict[opponents.Kind, list[Conflict]]:
+    """The conflicts with each kind of opponent, the oldest first."""
+    found: dict[opponents.Kind, list[Conflict]] = {}
+    for conflict in sorted(conflicts.values(), key=lambda its: its.since):
+        found.setdefault(conflict.opponent.kind, []).append(conflict)
+    return found

@@ -16,7 +16,7 @@ Kind = Literal["kubelet", "runtime", "systemd", "ancestor", "agent"]
 
 STATIC = "static"
 """The CPU manager's policy under which kubelet writes cpusets; under `none` it writes none."""
-RELOAD_SECONDS = 5.0
+RELOAD_SECONDS = 10.0
 """So soon after a daemon-reload a value that a unit may have counts as systemd's."""
 
 
@@ -79,7 +79,7 @@ def _of_cpus(suspects: Suspects, pod: events.Pod, container: events.Container, v
     if cpus is not None and suspects.kubelet is not None:
         gives = suspects.kubelet.gives(pod.uid, container.name)
         if gives is not None and gives == cpus:
-            evidence = f"{value} is what cpu_manager_state has for it"
+            evidence = f"{value} is what it has on record for it"
             return Opponent(kind="kubelet", name="kubelet's static CPU manager", evidence=evidence)
     in_unit = container.cgroup is not None and container.cgroup.endswith(".scope")
     ago = suspects.reloaded_ago
@@ -99,12 +99,13 @@ def _of_cpus(suspects: Suspects, pod: events.Pod, container: events.Container, v
 
 
 def contradictions(
-    assignments: Assignments, claims: Mapping[tuple[str, str], CpuSet]
-) -> tuple[tuple[str, str], ...]:
-    """The containers, by pod UID and name, that kubelet gives other CPUs of their own than `claims` have,
-    sorted; a container that kubelet gives none has none of its own there."""
-    keys = assignments.entries.keys() | claims.keys()
-    return tuple(sorted(key for key in keys if assignments.entries.get(key) != claims.get(key)))
+    assignments: Assignments, owned: Mapping[tuple[str, str], CpuSet]
+) -> dict[tuple[str, str], tuple[CpuSet, CpuSet]]:
+    """What containers have for themselves, after kubelet and after us, where that differs: by pod UID and
+    name, sorted. `owned` has every container of ours, also those without CPUs of their own."""
+    nothing = CpuSet()
+    pairs = ((key, assignments.entries.get(key, nothing), owned[key]) for key in sorted(owned))
+    return {key: (theirs, ours) for key, theirs, ours in pairs if theirs != ours}
 
 
 def _parsed(text: str) -> CpuSet | None:

@@ -167,12 +167,14 @@ class Ladder:
             self._scanning = None
 
 
-def parts(
+def parts(  # noqa: PLR0913  all that the doors lead to
     chosen: options.Options,
     nri: schema.Nri,
     its_agent: agent.Agent,
     watched: watching.Watching,
     tell: telling.Teller,
+    *,
+    agree: polling.Agree | None = None,
 ) -> list[_Part]:
     """What has to run for the agent to be told of the runtime, by the door or doors that were chosen.
 
@@ -185,7 +187,7 @@ def parts(
 
     def make(mode: polling.Mode) -> polling.Polling:
         runtime = polling.Runtime(socket=chosen.cri_socket)
-        return polling.Polling(runtime, its_agent, mode, watcher(), tell)
+        return polling.Polling(runtime, its_agent, mode, watcher(), tell, agree=agree)
 
     def make_scanning(mode: scanning.Mode) -> scanning.Scanning:
         walk = functools.partial(pods.walk, chosen.cgroup_root)

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 import reconciler
 from reconciler import fights, intent, opponents, report
-from reconciler.daemon import agent, counters, probes, saving, status, watching
+from reconciler.daemon import agent, counters, opposition, probes, saving, status, watching
 from reconciler.policy import state
 
 PREFIX = "cpuset_reconciler_"
@@ -51,6 +51,7 @@ class Sources:
     saver: saving.Saver
     watching: watching.Watching
     probes: probes.Probes
+    opposition: opposition.Opposition | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0
 _FREEING = (events.ContainerStopped, events.ContainerRemoved, events.PodStopped, events.PodRemoved)
 
 
+Agree = Callable[[client.Client], Coroutine[object, object, None]]
+"""Tells the runtime what it does not know, until cancelled."""
 Mode = Callable[[str, str], None]
 """Is told `cri` or `none`, and the reason."""
 
@@ -42,20 +44,23 @@ class Runtime:
 class Polling:
     """Polls the runtime from `start` to `stop`, and tells the agent; used once."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  who polls, whom, and who is told
         self,
         runtime: Runtime,
         its_agent: agent.Agent,
         mode: Mode,
         its_births: births.Births,
         tell: telling.Teller,
+        *,
+        agree: Agree | None = None,
     ) -> None:
-        """`its_births` is closed in the end."""
+        """`its_births` is closed in the end. `agree` is run beside the polls, on the same connection."""
         self._runtime = runtime
         self._agent = its_agent
         self._mode = mode
         self._births = its_births
         self._tell = tell
+        self._agree = agree
         self._wake = asyncio.Event()
         self.hurried: set[events.ContainerId] = set()
         self._refused: dict[events.ContainerId, events.ContainerUpdating] = {}
@@ -95,6 +100,8 @@ class Polling:
         try:
             async with client.Client(self._runtime.socket, list_seconds=self._runtime.deadline) as calls:
                 self._births.listen(loop, self._made)
+                if self._agree is not None:
+                    self._spawn(self._agree(calls))
                 while True:
                     await self._serve(calls)
         finally:

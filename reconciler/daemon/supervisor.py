@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import random
 import resource
 import signal
 import sys
@@ -13,7 +14,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from reconciler import errors, report
+from reconciler import errors, fights, report
 from reconciler.cpu.idset import CpuSet
 from reconciler.daemon import (
     agent,
@@ -23,6 +24,7 @@ from reconciler.daemon import (
     listener,
     logs,
     metrics,
+    opposition,
     options,
     pages,
     passes,
@@ -60,7 +62,7 @@ async def run(chosen: options.Options, tree: cgroupfs.Cgroupfs, log: logs.Log) -
         alone = instance.alone(chosen.lock, on_wait=ready.stands_by, within=chosen.patience)
         if not await _either(stack.enter_async_context(alone), waiting):
             return
-        its_agent, its_passes, book, watched = _assemble(chosen, tree, tell, in_force, stack)
+        its_agent, its_passes, book, watched, others = _assemble(chosen, tree, tell, in_force, stack)
         saver = _remember(chosen, its_agent, its_passes, tell)
         stack.callback(saver.finish)
         sources = metrics.Sources(
@@ -70,19 +72,22 @@ async def run(chosen: options.Options, tree: cgroupfs.Cgroupfs, log: logs.Log) -
             saver=saver,
             watching=watched,
             probes=probes.Probes(its_agent, its_passes, book, dry=chosen.dry),
+            opposition=others,
         )
         answers = questions.answers(its_agent, its_passes, book, saver, sources)
         await stack.enter_async_context(api.serving(chosen.api_socket, answers))
         address = in_force.config.metrics.address()
         await stack.enter_async_context(listener.serving(address, pages.pages(sources)))
         log.info("agent.started", online=str(in_force.topology.online), dry=chosen.dry)
-        entrance = doors.parts(chosen, in_force.config.nri, its_agent, watched, tell)
+        agree = None if chosen.dry else others.agreeing.serve
+        entrance = doors.parts(chosen, in_force.config.nri, its_agent, watched, tell, agree=agree)
         await _serve(
             waiting,
             its_passes.serve(),
             saver.serve(),
             _periodic(its_agent, its_passes, watched, in_force),
             in_force.serve(its_agent.renew),
+            others.serve(),
             ready.serve(its_agent, its_passes),
             *entrance,
         )
@@ -95,8 +100,8 @@ def _assemble(
     tell: telling.Teller,
     in_force: renewal.Renewal,
     stack: contextlib.AsyncExitStack,
-) -> tuple[agent.Agent, passes.Passes, report.Book, watching.Watching]:
-    book = report.Book()
+) -> tuple[agent.Agent, passes.Passes, report.Book, watching.Watching, opposition.Opposition]:
+    book = report.Book(fights=fights.Fights(rules=lambda: in_force.config.fights, draw=random.random))
     watched = watching.Watching(
         watching.opened(inotify.Watcher, chosen.cgroup_root, tell.complain),
         complain=tell.complain,
@@ -106,6 +111,7 @@ def _assemble(
     its_agent = agent.Agent(
         state.terms(in_force.topology, in_force.config), in_force.config, watched, tell, dry=chosen.dry
     )
+    others = opposition.Opposition(chosen.host_root, lambda: its_agent.state, book, tell)
     loop = asyncio.get_running_loop()
     walker = walk.Walker(
         tree,
@@ -114,15 +120,18 @@ def _assemble(
         dry=chosen.dry,
         follow=_follow(chosen, tell),
         lifted=lambda quotas: loop.call_soon_threadsafe(watched.lifted, quotas),
+        suspects=others.suspects,
+        told=others.agreeing.told,
     )
     its_passes = passes.Passes(
         walker,
         lambda: its_agent.state,
         failed=lambda error: tell.failed("pass", error),
     )
+    its_passes.on_drift = others.agreeing.drifted
     watched.listen(loop, its_agent)
     stack.callback(watched.close, loop)
-    return its_agent, its_passes, book, watched
+    return its_agent, its_passes, book, watched, others
 
 
 def _remember(

@@ -7,6 +7,7 @@ answered; records of a pass are written in the worker's thread and carry its `pa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
 
 from reconciler import errors, events, explain, intent, plan, report
 from reconciler.daemon import counters, logs, status, walk
@@ -181,6 +182,19 @@ class Teller:
     def recovered(self, reason: str) -> None:
         """What was complained of is as it should be again."""
         self._log.info("host.recovered", reason=reason)
+
+    def agreed(self, now: state.State, id_: events.ContainerId, *, before: str, cpus: str, ms: float) -> None:
+        """The runtime was told what a container has, and has it on record now."""
+        self._log.info("agreement.made", **status.owner(now, id_), record_before=before, cpus=cpus, ms=ms)
+
+    def disagreed(self, now: state.State, id_: events.ContainerId, reason: str) -> None:
+        """The runtime could not be told; told once for each reason."""
+        self._log.warning("agreement.failed", **status.owner(now, id_), reason=reason)
+
+    def opponent(self, what: Literal["found", "gone", "contradicts", "unreadable"], **fields: object) -> None:
+        """Somebody else who writes cpusets has appeared, or has gone."""
+        write = self._log.info if what == "gone" else self._log.warning
+        write(f"opponent.{what}", **fields)
 
     def notice(self, notice: handler.Notice) -> None:
         """Something about the connection to the runtime."""

@@ -87,11 +87,12 @@ class Walker:
         follow: Callable[[CpuSet], None] = lambda _: None,
         lifted: Callable[[watching.Quotas], object] = lambda _: None,
         suspects: Callable[[], opponents.Suspects] = opponents.Suspects,
+        told: Callable[[], Mapping[events.ContainerId, CpuSet]] = dict,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """With `dry`, nothing is ever written. `follow` is told of each shared pool that a pass has put in
         force, `lifted` of the cgroups whose quota is lifted when they are others. `suspects` says what others
-        may write, and `clock` gives monotonic seconds."""
+        may write, `told` what the runtime writes for us, and `clock` gives monotonic seconds."""
         self._tree = tree
         self._book = book
         self._tell = tell
@@ -101,6 +102,7 @@ class Walker:
         self._lifted = lifted
         self._told_lifted: watching.Quotas = {}
         self._suspects = suspects
+        self._told = told
         self._clock = clock
         self._passes = 0
         self._planned: plan.Plan = ()
@@ -204,7 +206,9 @@ class Walker:
     def _compare(
         self, now: state.State, wanted: desired.Desired, looks: observed.Observed
     ) -> tuple[diff.Difference, ...]:
-        return diff.compare(wanted, looks, self._book.confirmed, now.terms.topology.online)
+        differences = diff.compare(wanted, looks, self._book.confirmed, now.terms.topology.online)
+        told = self._told()
+        return tuple(_ours(its, told) for its in differences) if told else differences
 
     def _held(
         self, differences: Iterable[diff.Difference], request: Request, at: float
@@ -249,6 +253,13 @@ def _order(
     looks: observed.Observed,
 ) -> plan.Plan:
     return plan.order(tuple(differences), wanted, looks, now.ledger.exclusive, now.pool)
+
+
+def _ours(difference: diff.Difference, told: Mapping[events.ContainerId, CpuSet]) -> diff.Difference:
+    """The difference; a change of ours where the runtime has just written what it was told to."""
+    if told.get(difference.container) != difference.look.outer.cpus:
+        return difference
+    return dataclasses.replace(difference, cause=diff.Cause.PENDING)
 
 
 def _is_in_pod_of(now: state.State, id_: events.ContainerId, others: Iterable[events.ContainerId]) -> bool:

@@ -17,6 +17,7 @@ from typing import TypeVar
 import grpclib
 from grpclib import const, protocol, server
 
+from reconciler import events
 from reconciler.runtime.cri import cri_pb2 as cri
 from reconciler.sim import runtime, runtime_cri_messages
 
@@ -25,7 +26,7 @@ _SECOND = 1_000_000_000
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
-_Method = Callable[[Request], Answer]
+_Method = Callable[[Request], Answer | Awaitable[Answer]]
 
 
 class CriSide:
@@ -70,11 +71,17 @@ class CriSide:
                     cri.ContainerStatusRequest,
                     cri.ContainerStatusResponse,
                 ),
+                self._handler(
+                    "UpdateContainerResources",
+                    self._update,
+                    cri.UpdateContainerResourcesRequest,
+                    cri.UpdateContainerResourcesResponse,
+                ),
             ]
         )
 
     def _handler(
-        self, name: str, method: _Method[Request, Answer], request: type[Request], answer: type[Answer]
+        self, name: str, method: _Method[Request, Answer], request: type[Request], response: type[Answer]
     ) -> tuple[str, const.Handler]:
         async def call(stream: server.Stream[Request, Answer]) -> None:
             asked = await stream.recv_message()
@@ -84,10 +91,11 @@ class CriSide:
                 await self.released.wait()
             if name in self.faults:
                 raise grpclib.GRPCError(self.faults[name], f"{name} fails")
-            await stream.send_message(method(asked))
+            answer = method(asked)
+            await stream.send_message(await answer if isinstance(answer, Awaitable) else answer)
 
         handler: Callable[[server.Stream[Request, Answer]], Awaitable[None]] = call
-        return _SERVICE + name, const.Handler(handler, const.Cardinality.UNARY_UNARY, request, answer)
+        return _SERVICE + name, const.Handler(handler, const.Cardinality.UNARY_UNARY, request, response)
 
     def _version(self, _: cri.VersionRequest) -> cri.VersionResponse:
         profile = self._runtime.profile
@@ -134,6 +142,18 @@ class CriSide:
         if asked.verbose:
             answer.info["info"] = runtime_cri_messages.container_info(record, profile)
         return answer
+
+    async def _update(
+        self, asked: cri.UpdateContainerResourcesRequest
+    ) -> cri.UpdateContainerResourcesResponse:
+        """What is not set stays on record. The record is what containerd then writes."""
+        record = self._runtime.containers.get(asked.container_id)
+        if record is None:
+            raise grpclib.GRPCError(const.Status.NOT_FOUND, f"container {asked.container_id} not found")
+        if record.phase is events.Phase.STOPPED:
+            raise grpclib.GRPCError(const.Status.UNKNOWN, f"container {asked.container_id} has exited")
+        await self._runtime.update_container(asked.container_id, runtime_cri_messages.cpu(asked.linux))
+        return cri.UpdateContainerResourcesResponse()
 
     def _age(self, id_: str) -> int:
         """Nanoseconds; ids in the order in which they were first listed."""

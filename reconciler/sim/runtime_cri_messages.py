@@ -128,6 +128,18 @@ def container_info(record: runtime_records.Record, profile: runtime_profile.Prof
     return json.dumps(info)
 
 
+def cpu(linux: cri.LinuxContainerResources) -> nri_pb2.LinuxCPU:
+    """What an update asks for; 0 and "" are what is not asked for."""
+    made = nri_pb2.LinuxCPU(cpus=linux.cpuset_cpus, mems=linux.cpuset_mems)
+    if linux.cpu_shares:
+        made.shares.value = linux.cpu_shares
+    if linux.cpu_quota:
+        made.quota.value = linux.cpu_quota
+    if linux.cpu_period:
+        made.period.value = linux.cpu_period
+    return made
+
+
 def _metadata(message: nri_pb2.PodSandbox) -> cri.PodSandboxMetadata:
     return cri.PodSandboxMetadata(name=message.name, uid=message.uid, namespace=message.namespace)
 

@@ -3,86 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import pathlib
-import tempfile
-from collections.abc import AsyncIterator
 
 from grpclib import const
 
 from reconciler import events
-from reconciler.daemon import births, polling
-from reconciler.host import births as watches
-from reconciler.runtime import backoff
-from reconciler.sim import runtime, runtime_cri, runtime_cri_messages, runtime_pods
+from reconciler.sim import runtime_pods
+from tests.cri.scenes import DB, NEVER, OTHER, SHARED, TWO, WEB, polled
 from tests.daemon import node as nodes
-
-WEB = runtime_pods.PodSpec(name="web", uid="5b8a3f10-0000-4000-8000-000000000001")
-DB = runtime_pods.PodSpec(name="db", uid="5b8a3f10-0000-4000-8000-000000000002", qos=events.Qos.GUARANTEED)
-SHARED = runtime_pods.ContainerSpec(name="main", request=100)
-OTHER = runtime_pods.ContainerSpec(name="other", request=100)
-NEVER = 3600.0
-"""Seconds between polls that nothing calls for."""
-TWO = runtime_pods.ContainerSpec(name="main", limit=2000, request=2000)
-
-
-class Scene:
-    """A node with an agent, a runtime that is polled, and who polls it."""
-
-    def __init__(self, node: nodes.Node, its: runtime.StandInRuntime, side: runtime_cri.CriSide) -> None:
-        self.node = node
-        self.runtime = its
-        self.side = side
-        self.polls: polling.Polling
-
-    def cpus(self, container: str) -> str:
-        """What the `cpuset.cpus` of a container says, "" where it has no cgroup."""
-        path = self.runtime.containers[container].cgroup
-        file = pathlib.Path(self.node.host.root, str(path), "cpuset.cpus")
-        return file.read_text().strip() if path is not None and file.exists() else ""
-
-    def claims(self) -> dict[str, str]:
-        """Claims by pod, as the status has them."""
-        return {entry["pod"]: entry["claim"] for entry in self.node.status()["containers"] if entry["claim"]}
-
-    async def run(self, pod: runtime_pods.PodSpec, spec: runtime_pods.ContainerSpec) -> str:
-        """Run a pod with one container; the container's id."""
-        id_ = await self.runtime.create_container(await self.runtime.run_pod(pod), spec)
-        await self.runtime.start_container(id_)
-        return id_
-
-
-@contextlib.asynccontextmanager
-async def scene(name: str = "containerd-2.1", period: float = 1.0) -> AsyncIterator[Scene]:
-    """A node that is polled."""
-    with tempfile.TemporaryDirectory(prefix="cri-") as folder:
-        path = str(pathlib.Path(folder, "cri.sock"))
-        async with nodes.running(pathlib.Path(folder), watch=True, ready=False) as node:
-            its = runtime.StandInRuntime("", runtime_cri_messages.PROFILES[name], node.host)
-            node.host.make("kubepods.slice")
-            async with runtime_cri.serving(path, its) as side:
-                made = Scene(node, its, side)
-                watcher = births.Births(watches.Births(node.host.root), complain=node.tell.complain)
-                soon = backoff.Backoff(0.02, 0.1)
-                made.polls = polling.Polling(
-                    polling.Runtime(socket=path, backoff=soon, period=period),
-                    node.agent,
-                    node.agent.set_mode,
-                    watcher,
-                    node.tell,
-                )
-                node.watching.on_limits = made.polls.limited
-                task = made.polls.start()
-                try:
-                    await nodes.until(lambda: node.agent.mode == "cri" and not node.agent.busy)
-                    yield made
-                finally:
-                    made.polls.stop()
-                    await asyncio.wait([task])
 
 
 async def test_a_container_that_is_created_has_its_cpus_before_it_starts() -> None:
-    async with scene() as its:
+    async with polled() as its:
         shared = await its.run(WEB, SHARED)
         created = await its.runtime.create_container(await its.runtime.run_pod(DB), TWO)
         await nodes.until(lambda: its.cpus(shared) == "0-1,4-7")
@@ -93,7 +24,7 @@ async def test_a_container_that_is_created_has_its_cpus_before_it_starts() -> No
 
 
 async def test_a_known_container_is_placed_when_its_cgroup_is_made_though_no_list_comes() -> None:
-    async with scene() as its:
+    async with polled() as its:
         created = await its.runtime.create_container(await its.runtime.run_pod(DB), TWO)
         await nodes.until(lambda: its.claims() == {"db": "2-3"})
         its.side.hanging.add("ListContainers")
@@ -106,7 +37,7 @@ async def test_a_known_container_is_placed_when_its_cgroup_is_made_though_no_lis
 
 
 async def test_a_new_cgroup_brings_the_next_poll_at_once() -> None:
-    async with scene(period=NEVER) as its:
+    async with polled(period=NEVER) as its:
         await its.run(WEB, SHARED)
         await nodes.until(lambda: len(its.node.records("placement.admitted")) == 1)
         second = await its.runtime.create_container(next(iter(its.runtime.pods)), OTHER)
@@ -115,7 +46,7 @@ async def test_a_new_cgroup_brings_the_next_poll_at_once() -> None:
 
 
 async def test_a_written_quota_makes_a_resize_known_at_once() -> None:
-    async with scene("containerd-1.6", period=NEVER) as its:
+    async with polled("containerd-1.6", period=NEVER) as its:
         container = await its.run(DB, TWO)
         await nodes.until(lambda: its.cpus(container) == "2-3")
         await its.node.quiet()
@@ -126,7 +57,7 @@ async def test_a_written_quota_makes_a_resize_known_at_once() -> None:
 
 
 async def test_after_the_end_nothing_is_told() -> None:
-    async with scene() as its:
+    async with polled() as its:
         await its.run(DB, TWO)
         await nodes.until(lambda: its.claims() == {"db": "2-3"})
         before = its.node.agent.state
@@ -138,7 +69,7 @@ async def test_after_the_end_nothing_is_told() -> None:
 
 
 async def test_a_runtime_that_comes_back_finds_the_claims_as_they_were() -> None:
-    async with scene() as its:
+    async with polled() as its:
         await its.run(DB, TWO)
         await nodes.until(lambda: its.claims() == {"db": "2-3"})
         its.side.faults["ListPodSandbox"] = const.Status.UNAVAILABLE

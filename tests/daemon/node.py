@@ -15,10 +15,10 @@ import pathlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from reconciler import events, report
+from reconciler import events, fights, report
 from reconciler.config import schema
 from reconciler.cpu.idset import CpuSet
-from reconciler.daemon import agent, logs, passes, status, telling, walk, watching
+from reconciler.daemon import agent, logs, opposition, passes, status, telling, walk, watching
 from reconciler.host import inotify, survivors, sysfs
 from reconciler.policy import checkpoint, state
 from reconciler.runtime.nri import handler, levels
@@ -57,12 +57,14 @@ class Node:
         self.host = kernel.SimulatedCgroupfs(cgroups, self.topology)
         self.log = io.StringIO()
         self.followed: list[CpuSet] = []
+        self.fights = config.fights
         self.tell = tell = telling.Teller(logs.configure("json", self.log))
         watcher = inotify.Watcher(cgroups) if watch else None
         self.watching = watching.Watching(watcher, complain=tell.complain)
         terms = state.terms(self.topology, config)
         self.agent = agent.Agent(terms, config, self.watching, tell, dry=dry)
-        self.book = report.Book()
+        self.book = report.Book(fights=fights.Fights(rules=lambda: self.fights))
+        self.opposition = opposition.Opposition(self.root, lambda: self.agent.state, self.book, tell)
         loop = asyncio.get_running_loop()
         self.walker = walk.Walker(
             self.kernel,
@@ -71,10 +73,13 @@ class Node:
             dry=dry,
             follow=self.followed.append,
             lifted=lambda quotas: loop.call_soon_threadsafe(self.watching.lifted, quotas),
+            suspects=self.opposition.suspects,
+            told=self.opposition.agreeing.told,
         )
         self.passes = passes.Passes(
             self.walker, lambda: self.agent.state, failed=lambda error: tell.failed("pass", error)
         )
+        self.passes.on_drift = self.opposition.agreeing.drifted
         self.survivors = survivors.Survivors(cgroups)
         self.agent.attach(self.passes, self.survivors, saved)
 

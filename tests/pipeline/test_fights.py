@@ -252,10 +252,14 @@ def test_a_container_that_has_ended_fights_no_more(fought: Ring) -> None:
 
 def test_opponents_are_counted_over_all_containers() -> None:
     its = fights.Fights()
-    for name in ("a", "b", "c"):
-        for at in (1.0, 2.0):
+    for begin, name in enumerate("cab"):
+        for at in (begin, begin + 1.0):
             its.seen(events.ContainerId(name), f"{at}", KUBELET, at)
-    assert fights.summary(its.conflicts()) == {KUBELET: 3}
+    its.seen(events.ContainerId("d"), "0", opponents.nobody(ID, "cpuset.cpus", "0"), 1.0)
+    found = fights.by_opponent(its.conflicts())
+    assert {kind: [conflict.since for conflict in its] for kind, its in found.items()} == {
+        "kubelet": [0.0, 1.0, 2.0]
+    }
 
 
 STEPS = st.lists(

@@ -1,0 +1,1 @@
+"""kubelet's PodResources API: which exclusive CPUs kubelet believes each container has."""

@@ -91,13 +91,13 @@ class View:
         its_pod = {pod.sandbox: pod for pod in [*before.values(), *pods.values()]}
         yield from (events.PodStarted(pod=pod) for path, pod in pods.items() if path not in before)
         was_alive, self._alive = self._alive, alive
-        for id_ in was_alive.keys() - alive.keys():
+        for id_ in [id_ for id_ in was_alive if id_ not in alive]:
             yield self._ended(its_pod[was_alive[id_].sandbox], was_alive[id_], ledger)
         for path in sorted(before.keys() - pods.keys()):
             sandbox = before[path].sandbox
             self._down = {id_: its for id_, its in self._down.items() if its.sandbox != sandbox}
             yield events.PodRemoved(sandbox=sandbox)
-        for id_ in alive.keys() - was_alive.keys():
+        for id_ in [id_ for id_ in alive if id_ not in was_alive]:
             self._down.pop(id_, None)
             yield events.ContainerStarting(pod=its_pod[alive[id_].sandbox], container=alive[id_])
         names = {(its.sandbox, its.name) for its in alive.values()}

@@ -20,7 +20,7 @@ import trouble
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LOCK = ROOT / "hack/requirements/node.txt"
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "any")
-PARTS = ("reconciler", "tests", "fixtures", "hack", "pyproject.toml")
+PARTS = ("reconciler", "tests", "fixtures", "hack", "deploy", "pyproject.toml")
 
 
 def site(image_: image.Image, cache: pathlib.Path) -> pathlib.Path:

@@ -14,6 +14,7 @@ from typing import ClassVar, Self
 from reconciler import errors
 
 _ENTRY = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", re.ASCII)
+_BLANK = re.compile(r"[ \t\n]*")
 _WHY_CHARS = 40
 
 
@@ -55,7 +56,7 @@ class _IdSet:
         Raises Malformed, naming `what` and the position, for anything else, a range that runs backwards
         and an id of LIMIT or above included.
         """
-        if not text or (text.isspace() and not text.strip(" \t\n")):  # a strip of anything else copies it
+        if not text or (text.isspace() and _BLANK.fullmatch(text)):  # a strip could copy most of it
             return cls.from_bits(0)
         bits = 0
         start = 0

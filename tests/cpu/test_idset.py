@@ -150,6 +150,7 @@ def parsed(text: str) -> tuple[CpuSet | None, int | None]:
         pytest.param("1" * 700_000, id="one-long-number"),
         pytest.param("0-4294967295", id="a-range-of-four-thousand-million"),
         pytest.param("," * 700_000, id="commas"),
+        pytest.param("\t\n" + "\x0b" * 700_000, id="white-space-that-a-strip-would-copy"),
     ],
 )
 def test_a_list_of_any_length_takes_no_memory(text: str) -> None:

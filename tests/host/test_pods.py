@@ -110,9 +110,10 @@ def test_what_cannot_be_read_breaks_the_walk_off(tmp_path: pathlib.Path, file: s
         pods.walk(str(tmp_path), NONE)
 
 
-@pytest.mark.parametrize(("file", "text"), [("cpu_max", "lots"), ("cpus", "3-2")])
+@pytest.mark.parametrize(("file", "text"), [("cpu.max", "lots"), ("cpuset.cpus", "3-2")])
 def test_what_cannot_be_right_breaks_the_walk_off(tmp_path: pathlib.Path, file: str, text: str) -> None:
-    make(tmp_path, SCOPE, **{file: text})
+    make(tmp_path, SCOPE)
+    groups.put(str(tmp_path / SCOPE), file, f"{text}\n")
     with pytest.raises(errors.Malformed, match="cri-containerd"):
         pods.walk(str(tmp_path), NONE)
 

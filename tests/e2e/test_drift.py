@@ -113,6 +113,7 @@ async def test_a_refused_creation_tells_the_pods_owner_why(machine: node.Node, a
 async def test_an_annotated_pod_has_the_memory_of_its_cpus(machine: node.Node, agent: agents.Agent) -> None:
     pod = await machine.run_pod(pods.guaranteed("storage", "6-7"))
     id_ = await machine.run(pod, pods.WHOLE_TWO)
+    await settle.settle(machine, agent)
     cgroup = machine.cgroup(pod, id_)
     assert (cgroup.cpus, cgroup.mems, cgroup.read("cpuset.mems.effective")) == ("6-7", "1", "1")
     cgroup.write_as_shell("cpuset.mems", "0-1")

@@ -40,7 +40,8 @@ class Saved:
 
     `online` are the CPUs that were online, `nodes` those of each NUMA node, empty where it does not say;
     `shares` are the CPU shares that kubelet had asked for, by container. `inventory` is who was on the node,
-    as far as that is remembered: names, annotations and limits, and cgroups of those that may hold claims.
+    as far as that is remembered: names, annotations and limits, and the cgroups of those that may hold claims
+    or linger.
     """
 
     origin: Origin
@@ -123,6 +124,7 @@ def _container(now: state.State, id_: events.ContainerId, what: intent.Intent) -
     known = now.inventory.containers.get(id_, _NOBODY)
     is_pause = known.name == inventory.PAUSE
     limits = known.limits
+    keeps_cgroup = what.kind in intent.CLAIMING or id_ in now.inventory.leftovers.lingering
     return document.Container(
         kind=what.kind,
         cpus=str(what.cpus),
@@ -138,7 +140,7 @@ def _container(now: state.State, id_: events.ContainerId, what: intent.Intent) -
         period=limits.period,
         sandbox="" if is_pause else known.sandbox,
         name="" if is_pause else known.name,
-        cgroup=(known.cgroup or "") if what.kind in intent.CLAIMING else "",
+        cgroup=(known.cgroup or "") if keeps_cgroup else "",
     )
 
 
@@ -200,8 +202,8 @@ def _nodes_of(its: document.Document) -> dict[int, CpuSet]:
 
 def _inventory_of(its: document.Document) -> inventory.Inventory:
     """The pods, and those of the containers whose pod is known."""
-    pods = tuple(
-        events.Pod(
+    pods = {
+        events.SandboxId(id_): events.Pod(
             sandbox=events.SandboxId(id_),
             uid=events.PodUid(entry.uid),
             namespace=entry.namespace,
@@ -211,9 +213,9 @@ def _inventory_of(its: document.Document) -> inventory.Inventory:
             cgroup=None,
         )
         for id_, entry in its.pods.items()
-    )
-    containers = tuple(
-        events.Container(
+    }
+    containers = {
+        events.ContainerId(id_): events.Container(
             id=events.ContainerId(id_),
             sandbox=events.SandboxId(entry.sandbox),
             name=entry.name,
@@ -222,9 +224,14 @@ def _inventory_of(its: document.Document) -> inventory.Inventory:
             phase=events.Phase.RUNNING,
         )
         for id_, entry in its.containers.items()
-        if entry.name
+        if entry.name and entry.sandbox in pods
+    }
+    members: dict[events.SandboxId, frozenset[events.ContainerId]] = {}
+    for container in containers.values():
+        members[container.sandbox] = members.get(container.sandbox, frozenset()) | {container.id}
+    return inventory.Inventory(
+        pods=HashTrieMap(pods), containers=HashTrieMap(containers), members=HashTrieMap(members)
     )
-    return inventory.reduce(inventory.Inventory(), events.Synchronized(pods=pods, containers=containers))
 
 
 def _claims_of(whole: document.Document) -> dict[state.ClaimKey, state.Claim]:

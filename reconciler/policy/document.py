@@ -61,7 +61,7 @@ class Pod(_Strict, frozen=True, kw_only=True):
 class Container(_Strict, frozen=True, kw_only=True):
     """What a container is entitled to, as `intent.Intent`, why it has it not, what kubelet asked for, and
     what it is called. A pause container has no name: its sandbox has its id. `cgroup` is said only of those
-    that may hold a claim, which ends with the last process in it."""
+    that may hold a claim, which ends with the last process in it, and of those that linger."""
 
     kind: intent.Kind
     cpus: str = ""

@@ -305,3 +305,23 @@ def test_an_older_document_is_brought_up_to_date_one_version_at_a_time() -> None
     assert steps == [1, 2]
     assert dict(saved.ledger.claims) == dict(a_node().ledger.claims)
     assert saved.origin == ORIGIN
+
+
+def test_a_container_whose_pod_is_not_in_it_is_nobody() -> None:
+    text = json.loads((FOLDER / "version-2.json").read_text())
+    del text["pods"]["sandbox-cache"]
+    saved = checkpoint.decode(json.dumps(text).encode())
+    assert "cache-1" not in saved.inventory.containers
+    assert "cache-1" in saved.ledger.intents
+    assert events.SandboxId("sandbox-cache") not in saved.inventory.members
+
+
+@given(STEPS)
+@SETTINGS
+def test_who_is_remembered_is_who_a_list_of_them_would_tell(steps: list[Step]) -> None:
+    its = fleet.Fleet(FRESH)
+    for done in steps:
+        step(its, done)
+    known = checkpoint.decode(written(its.now)).inventory
+    listed = events.Synchronized(pods=tuple(known.pods.values()), containers=tuple(known.containers.values()))
+    assert inventory.reduce(inventory.Inventory(), listed) == known

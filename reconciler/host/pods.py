@@ -23,6 +23,8 @@ _CLASS = re.compile(r"burstable|besteffort|.*kubepods-(?:burstable|besteffort)\.
 _POD = re.compile(r"pod[^/]+|.*kubepods(?:-burstable|-besteffort)?-pod[^-/]+\.slice")
 _DEPTH = 2
 """Levels below the mount at which a root can be: kubelet's `cgroupRoot` puts it under other groups."""
+_OF_THE_HOST = frozenset({"init.scope", "system.slice"})
+"""Groups that systemd makes at the top; the private tree of a container has none of them."""
 _GONE = frozenset({errno.ENOENT, errno.ENODEV, errno.ENOTDIR})
 _MOST_TEXT = 65_536
 
@@ -30,15 +32,13 @@ _MOST_TEXT = 65_536
 def walk(mount: str, known: Set[str]) -> tuple[observed.PodGroup, ...]:
     """Every pod's cgroup below the mount, with those of its containers, by path.
 
-    Of the containers' cgroups in `known` only that is read whether a process is in them. Raises
-    HostFileError where a part cannot be read, and where there is no kubepods root: kubelet has not started
-    yet, or the mount is not the host's.
+    Of the containers' cgroups in `known` only that is read whether a process is in them. A host on which
+    kubelet has not started since its boot has no pods. Raises HostFileError where a part cannot be read, and
+    for a tree that is neither a host's nor kubelet's.
     """
     roots = tuple(_roots(mount, "", _DEPTH))
-    if not roots:
-        why = (
-            "there is no kubepods cgroup; kubelet has not made one yet, or this is not the host's cgroup tree"
-        )
+    if not roots and _OF_THE_HOST.isdisjoint(_children(mount, "")):
+        why = "there is no kubepods cgroup, nor one of systemd; is this the host's cgroup tree?"
         raise errors.HostFileError(mount, "look for pods in", errno.ENOENT, why)
     pods = {path for root in roots for path in _pods(mount, root)}
     return tuple(

@@ -85,14 +85,20 @@ def test_what_is_no_pod_is_not_told(tmp_path: pathlib.Path) -> None:
     assert paths(tmp_path) == {POD: []}
 
 
-@pytest.mark.parametrize("made", [(), ("system.slice", "init.scope")])
-def test_a_tree_without_a_root_of_pods_is_an_error_and_not_an_empty_node(
+@pytest.mark.parametrize("made", [(), ("container",), ("user.slice/init.scope",)])
+def test_a_tree_that_is_not_a_hosts_is_an_error_and_not_an_empty_node(
     tmp_path: pathlib.Path, made: tuple[str, ...]
 ) -> None:
     for path in made:
         make(tmp_path, path)
     with pytest.raises(errors.HostFileError, match="there is no kubepods cgroup"):
         pods.walk(str(tmp_path), NONE)
+
+
+@pytest.mark.parametrize("made", ["init.scope", "system.slice"])
+def test_a_host_on_which_kubelet_has_not_started_has_no_pods(tmp_path: pathlib.Path, made: str) -> None:
+    make(tmp_path, made)
+    assert pods.walk(str(tmp_path), NONE) == ()
 
 
 def test_a_group_that_goes_during_the_walk_is_left_out(tmp_path: pathlib.Path) -> None:

@@ -21,6 +21,7 @@ COMPILE = [
 AGENT = ["--extra", "cli", "--group", "build"]
 NODE = ["--group", "e2e"]
 CHECKS = [*AGENT, "--group", "lint"]
+FUZZ = ["--group", "fuzz"]
 
 
 def main() -> None:
@@ -31,7 +32,7 @@ def main() -> None:
         sys.exit("uv is needed to resolve the locks: `.venv/bin/pip install uv`")
     checks = LOCKS / "checks.txt"
     _compile(uv, CHECKS, checks)
-    for name, groups in (("agent", AGENT), ("node", NODE)):
+    for name, groups in (("agent", AGENT), ("node", NODE), ("fuzz", FUZZ)):
         _compile(uv, [*groups, "--constraints", str(checks)], LOCKS / f"{name}.txt")
 
 

@@ -58,9 +58,23 @@ def test_a_lock_has_what_is_asked_for_in_a_version_that_is_asked_for(lock: str) 
     assert wrong == []
 
 
+def test_the_fuzzer_is_locked_for_every_interpreter_that_has_a_wheel_of_it() -> None:
+    text = (ROOT / "hack" / "requirements" / "fuzz.txt").read_text()
+    pinned = [Requirement(line.rstrip(" \\")) for line in text.splitlines() if PIN.match(line)]
+    for python in ("3.11", "3.12", "3.13", "3.14"):
+        its = {"python_version": python, "python_full_version": f"{python}.0", "platform_machine": "x86_64"}
+        for group in (_group("fuzz"), pinned):
+            assert len([one for one in group if one.name == "atheris" and _serves(one, its)]) == 1, python
+
+
+def _serves(requirement: Requirement, environment: dict[str, str]) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate(environment)
+
+
 def test_locks_agree_with_each_other() -> None:
     checks = _pins("checks.txt")
-    assert {**checks, **_pins("agent.txt"), **_pins("node.txt")} == checks
+    fuzz = {name: version for name, version in _pins("fuzz.txt").items() if name != "atheris"}
+    assert {**checks, **_pins("agent.txt"), **_pins("node.txt"), **fuzz} == checks
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: str(path.name))

@@ -39,6 +39,7 @@ class Adoption:
         self._tell = tell
         self._task: asyncio.Task[None] | None = None
         self._remembered: checkpoint.Saved | None = None
+        self._restored: frozenset[events.ContainerId] = frozenset()
         self.done = False
         """Whether there has been one."""
 
@@ -71,6 +72,8 @@ class Adoption:
         if self._remembered is not None:
             self._confirm(self._remembered)
             self._remembered = None
+        if not self.done:
+            self._passes.hold()
         if self._task is not None:
             self._task.cancel()
         self._task = asyncio.get_running_loop().create_task(self._run(), name="adoption")
@@ -78,7 +81,7 @@ class Adoption:
     def _confirm(self, saved: checkpoint.Saved) -> None:
         now = restoring.confirm(self._now(), saved.shares)
         self._become(now)
-        self._passes.restored(frozenset(restoring.placed(now)))
+        self._restored = frozenset(restoring.placed(now))
 
     def then(self, decide: Callable[[_Asked], answers.Answer], event: _Asked) -> answers.Answer:
         """What `decide` answers, on the spot, or right after an adoption that is under way."""
@@ -119,5 +122,6 @@ class Adoption:
             return False
         self.done = True
         self._tell.adopted(self._now(), new)
-        self._passes.everything()
+        self._passes.go_on(self._restored)
+        self._restored = frozenset()
         return True

@@ -37,6 +37,8 @@ class Passes:
         self._failed = failed
         self._worker = futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
         self._wake = asyncio.Event()
+        self._may_go_on = asyncio.Event()
+        self._may_go_on.set()
         self._all = False
         self._hook = False
         self._scope: set[events.ContainerId] = set()
@@ -91,9 +93,17 @@ class Passes:
         """Let the next pass, whenever it is, forget a container that has ended."""
         self._gone.append((id_, path))
 
-    def restored(self, ids: frozenset[events.ContainerId]) -> None:
+    def hold(self) -> None:
+        """Begin no pass before `go_on`: what runs has to be looked at first.
+
+        Who was resized or moved after the last save has CPUs that nobody else must be put on.
+        """
+        self._may_go_on.clear()
+
+    def go_on(self, restored: frozenset[events.ContainerId]) -> None:
         """Let the next pass look at everything; these were in order before the agent's start."""
-        self._restored |= ids
+        self._restored |= restored
+        self._may_go_on.set()
         self.everything()
 
     def gate(self, id_: events.ContainerId) -> asyncio.Future[str]:
@@ -126,6 +136,7 @@ class Passes:
         try:
             while True:
                 await self._wake.wait()
+                await self._may_go_on.wait()
                 await self._one()
         finally:
             for timer in (self._retry, self._release):

@@ -37,7 +37,7 @@ from reconciler.daemon import (
     walk,
     watching,
 )
-from reconciler.host import cgroupfs, inotify, notify, processes, survivors
+from reconciler.host import cgroupfs, cgroupmount, inotify, notify, processes, survivors
 from reconciler.policy import state
 from reconciler.runtime.nri import instance
 
@@ -62,6 +62,7 @@ async def run(chosen: options.Options, tree: cgroupfs.Cgroupfs, log: logs.Log) -
         alone = instance.alone(chosen.lock, on_wait=ready.stands_by, within=chosen.patience)
         if not await _either(stack.enter_async_context(alone), waiting):
             return
+        _check_writable(chosen, tell)
         its_agent, its_passes, book, watched, others = _assemble(chosen, tree, tell, in_force, stack)
         saver = _remember(chosen, its_agent, its_passes, tell)
         stack.callback(saver.finish)
@@ -132,6 +133,15 @@ def _assemble(
     watched.listen(loop, its_agent)
     stack.callback(watched.close, loop)
     return its_agent, its_passes, book, watched, others
+
+
+def _check_writable(chosen: options.Options, tell: telling.Teller) -> None:
+    """Say it now and not only at the first write; until then all may be in order."""
+    try:
+        if not chosen.dry:
+            cgroupmount.check_writable(chosen.cgroup_root)
+    except errors.HostFileError as error:
+        tell.complain(error)
 
 
 def _remember(

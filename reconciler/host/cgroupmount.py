@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 
@@ -33,6 +34,18 @@ def check(root: str, mountinfo: str = MOUNTINFO) -> None:
             f"boot with systemd.unified_cgroup_hierarchy=1"
         )
     raise errors.Unsuitable(f"{root} is not a cgroup2 mount; mount the host's there, or use --simulated")
+
+
+def check_writable(root: str) -> None:
+    """Returns where cpusets below `root` may be written. Raises HostFileError where that is read-only, as
+    a container often sees it, and where it cannot be asked."""
+    try:
+        is_read_only = os.statvfs(root).f_flag & os.ST_RDONLY
+    except OSError as error:
+        raise errors.HostFileError(root, "look at", error.errno or 0, error.strerror or str(error)) from error
+    if is_read_only:
+        why = "the cgroup2 mount is read-only here; mount it read-write"
+        raise errors.HostFileError(root, "write below", errno.EROFS, why)
 
 
 def _types(mountinfo: str) -> dict[str, str]:

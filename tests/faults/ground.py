@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 
 from reconciler import events
-from reconciler.sim import runtime_pods
+from reconciler.sim import runtime_plugins, runtime_pods
 from tests.daemon import process
 
 WEB = runtime_pods.PodSpec(name="web", uid="5b8a3f10-0000-4000-8000-000000000001")
@@ -51,6 +51,16 @@ class Agent(process.Agent):
         """All that it has put out."""
         return self._log.read_text()
 
+    @property
+    def pid(self) -> int:
+        """Its process, which is that of `before` too."""
+        assert self._process is not None
+        return self._process.pid
+
+    def file(self, path: str) -> bytes:
+        """A file in the machine's folder, as the agent's mounts show it."""
+        return pathlib.Path(f"/proc/{self.pid}/root/{self._log.parent}/{path}").read_bytes()
+
     async def ended(self) -> int:
         """Its exit code, when it ends by itself."""
         assert self._process is not None
@@ -75,3 +85,13 @@ async def run(
     container = await its.runtime.create_container(await its.runtime.run_pod(pod), spec)
     await its.runtime.start_container(container)
     return container
+
+
+async def until_started(its: process.Machine) -> str:
+    """One with CPUs of its own, as soon as it may start: it is tried again and again, as kubelet does."""
+    async with asyncio.timeout(process.PATIENCE):
+        while True:
+            try:
+                return await run(its, DB)
+            except runtime_plugins.RequestFailedError:
+                await asyncio.sleep(0.1)

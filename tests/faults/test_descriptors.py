@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import io
@@ -133,16 +132,6 @@ async def test_an_agent_with_few_descriptors_serves_more_containers_than_that() 
         assert agent.records("placement.failed", "drift.unrepairable", "checkpoint.failed") == []
 
 
-async def started(its: process.Machine) -> str:
-    """A container with CPUs of its own, as soon as it may start: as kubelet, it is tried again and again."""
-    async with asyncio.timeout(process.PATIENCE):
-        while True:
-            try:
-                return await ground.run(its, ground.DB)
-            except runtime_plugins.RequestFailedError:
-                await asyncio.sleep(0.1)
-
-
 async def test_where_callers_take_all_descriptors_nobody_starts_on_cpus_that_could_not_be_seen() -> None:
     before = ("sh", "-c", f'ulimit -n {DESCRIPTORS}; exec "$@"', "sh")
     async with ground.machine() as its:
@@ -158,7 +147,7 @@ async def test_where_callers_take_all_descriptors_nobody_starts_on_cpus_that_cou
                 with pytest.raises(runtime_plugins.RequestFailedError, match="raise the limit of open files"):
                     await ground.run(its, ground.DB)
                 assert its.cpus(shared) == "0-7"
-            own = await started(its)
+            own = await ground.until_started(its)
             assert (its.cpus(own), its.cpus(shared)) == ("2-3", "0-1,4-7")
             document = await agent.status(lambda status: status["converged"])
             assert {entry["state"] for entry in document["containers"]} == {"in-sync"}

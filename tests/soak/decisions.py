@@ -7,17 +7,18 @@ each write, each pass without failures, and what refusing and taking back leave 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import cast
 
-from reconciler import diff, errors, events, observed, plan, report
+from reconciler import diff, errors, events, inventory, observed, plan, report
 from reconciler.config import schema
 from reconciler.cpu import topology as topologies
 from reconciler.daemon import transaction, walk
 from reconciler.host import cgroupfs
-from reconciler.policy import desired, lifecycle, resizing, reverting, state
+from reconciler.policy import checkpoint, desired, lifecycle, resizing, restoring, reverting, state
 from tests.soak import invariants, kernel, tally, witness
 
 
@@ -51,7 +52,8 @@ class Agent:
 
     def __post_init__(self) -> None:
         tree = cast("cgroupfs.Cgroupfs", self.ground)
-        self.walker = walk.Walker(tree, self.book, Silence(), clock=lambda: 0.0)
+        # So much time goes by that no two drifts make a conflict, in which repairs would have to wait.
+        self.walker = walk.Walker(tree, self.book, Silence(), clock=itertools.count(0.0, 1000.0).__next__)
 
     def create(
         self, event: events.ContainerCreating, meanwhile: Callable[[], None] = nothing
@@ -107,24 +109,45 @@ class Agent:
     def absorb(self, event: events.Event) -> None:
         """What has happened is so; second chances follow where claims have changed."""
         before = self.now
-        after = lifecycle.absorb(before, event)
+        after = lifecycle.absorb(before, event, self._alive(before, event))
         stopped = isinstance(event, events.ContainerStopped)
         if after.ledger.unsatisfied and (stopped or after.ledger.claims is not before.ledger.claims):
             after = lifecycle.retry(after)
         self._become(after)
 
+    def _alive(self, known: state.State, event: events.Event) -> frozenset[events.ContainerId]:
+        """Of those that the event ends, whoever has a process: whose group is there."""
+        ending = inventory.ended_by(known.inventory, event)
+        alive = frozenset(its.id for its in ending if its.id in self.ground.cpus)
+        self.reached["ends that are not over"] += len(alive)
+        return alive
+
+    def look_at_leftovers(self) -> None:
+        """What lingers and has no process any more has ended, as the runtime had told."""
+        left = self.now.inventory.leftovers
+        for id_ in sorted(left.lingering - self.ground.cpus.keys()):
+            its = self.now.inventory.containers[id_]
+            ending = events.ContainerRemoved if id_ in left.forgotten else events.ContainerStopped
+            self.absorb(ending(pod=self.now.pod_of(its), container=its))
+            self.forget(its)
+            self.reached["leftovers that are over"] += 1
+
     def end_pod(self, event: events.PodStopped | events.PodRemoved) -> None:
         """A pod has ended, and all its containers with it."""
-        inventory = self.now.inventory
-        members = [inventory.containers[id_] for id_ in inventory.members.get(event.sandbox, ())]
+        known = self.now.inventory
+        members = [known.containers[id_] for id_ in known.members.get(event.sandbox, ())]
         self.absorb(event)
         for container in members:
             self.forget(container)
 
-    def synchronized(self, event: events.Synchronized) -> None:
-        """Takes the runtime's list, then adopts what is new in it."""
+    def synchronized(self, event: events.Synchronized, saved: checkpoint.Saved | None = None) -> None:
+        """Takes the runtime's list, which confirms what was saved, then adopts what is new in it."""
         before = self.now
-        self._become(lifecycle.absorb(before, event), follow=False, whole=False)
+        known = before if saved is None else dataclasses.replace(before, inventory=saved.inventory)
+        after = lifecycle.absorb(known, event, self._alive(known, event))
+        if saved is not None:
+            after = restoring.confirm(after, saved.shares)
+        self._become(after, follow=False, whole=False, since=before)
         for id_, container in before.inventory.containers.items():
             if id_ not in self.now.inventory.containers:
                 self.forget(container)
@@ -141,8 +164,9 @@ class Agent:
             self.everything()
 
     def forget(self, container: events.Container) -> None:
-        """Lets the next pass forget a container that has ended."""
-        self.gone.append((container.id, container.cgroup))
+        """Lets the next pass forget a container that has ended, unless it lingers."""
+        if container.id not in self.now.inventory.leftovers.lingering:
+            self.gone.append((container.id, container.cgroup))
 
     def everything(self, gates: Iterable[events.ContainerId] = ()) -> walk.Done:
         """A pass over all containers."""
@@ -218,6 +242,7 @@ class Agent:
         """
         before, self.now = self.now, after
         self.steps += 1
+        invariants.check_leftovers(before, after)
         invariants.check_floor(since or before, after)
         if chosen:
             invariants.check_choices(before, after)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler import intent
+from reconciler import events, intent
 from reconciler.cpu.idset import CpuSet
 from reconciler.policy import desired, state
 
@@ -47,7 +47,7 @@ def check_entitlement(now: state.State, everything: desired.Desired) -> None:
         else:
             assert its.cpus == now.ledger.claims[its.owner].cpus
             assert not its.cpus.isdisjoint(now.terms.topology.online)
-        if id_ in now.ledger.unsatisfied:
+        if id_ in now.ledger.unsatisfied or id_ in now.inventory.leftovers.lingering:
             continue
         if what.kind is intent.Kind.SHARED:
             assert its.cpus == (now.pool - what.forbidden or now.pool)
@@ -59,6 +59,27 @@ def check_entitlement(now: state.State, everything: desired.Desired) -> None:
             assert len(claim.cpus) == what.count
         else:
             assert claim.cpus == what.cpus
+
+
+def check_leftovers(before: state.State, after: state.State) -> None:
+    """Of what lingers no claim ends, but by a resize of another attempt, and nobody else has its CPUs.
+
+    That claims are disjoint, and that whoever has one runs on it, holds of all containers.
+    """
+    for id_ in before.inventory.leftovers.lingering & after.inventory.leftovers.lingering:
+        its, was = _claim(after, id_), _claim(before, id_)
+        if was is not None and its is None:
+            others = (
+                other
+                for other in after.inventory.containers.values()
+                if (other.name, after.pod_of(other).uid) == (was.key.name, was.key.uid) and other.id != id_
+            )
+            assert next(others, None) is not None, f"{was} has ended while a process of {id_} is alive"
+
+
+def _claim(now: state.State, id_: events.ContainerId) -> state.Claim | None:
+    container = now.inventory.containers[id_]
+    return state.claim_of(now.ledger, now.pod_of(container), container, now.ledger.intents[id_])
 
 
 def check_floor(before: state.State, after: state.State) -> None:

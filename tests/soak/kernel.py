@@ -20,8 +20,9 @@ class Kernel:
     An empty file inherits: all CPUs that are online. Where none of the CPUs in a file is online the kernel
     grants those of the parent, which here are all (cgroup-v2.rst, `cpuset.cpus`). Every write to a group in
     `broken` fails, and of the coming writes to one in `failing` those whose bits are set, the lowest for the
-    next; a write to one in `vanishing` finds it gone. No fault depends on the order of writes to several
-    groups: a pass takes containers as persistent maps have them, whose order is another one each time.
+    next; a write to one in `vanishing` finds it gone. One in `stubborn` has a process that does not end, so
+    it cannot be removed. No fault depends on the order of writes to several groups: a pass takes containers
+    as persistent maps have them, whose order is another one each time.
     """
 
     online: CpuSet
@@ -30,6 +31,7 @@ class Kernel:
     broken: set[str] = field(default_factory=set)
     failing: dict[str, int] = field(default_factory=dict)
     vanishing: set[str] = field(default_factory=set)
+    stubborn: set[str] = field(default_factory=set)
     watch: Watch = lambda _path, _before, _after: None
 
     def make(self, path: str, cpus: CpuSet, mems: NodeSet) -> None:
@@ -37,7 +39,9 @@ class Kernel:
         self.cpus[path], self.mems[path] = cpus, mems
 
     def remove(self, path: str) -> None:
-        """Remove a group, as happens when its last process has ended."""
+        """Remove a group, if its last process can end."""
+        if path in self.stubborn:
+            return
         self.cpus.pop(path, None)
         self.mems.pop(path, None)
         self.vanishing.discard(path)
@@ -67,6 +71,7 @@ class Kernel:
     def write(self, path: str, file: str, text: str) -> None:
         """As `Cgroupfs.write`."""
         if path in self.vanishing:
+            self.stubborn.discard(path)
             self.remove(path)
         if path not in self.cpus:
             raise errors.Gone(path)

@@ -126,6 +126,24 @@ class Machine(stateful.RuleBasedStateMachine):
         if unborn := sorted(self.its.unborn):
             self.its.bear(unborn[choice % len(unborn)])
 
+    @stateful.rule(choice=draws.CHOICE, dropped=st.booleans(), ended=st.booleans())
+    def linger(self, choice: int, dropped: bool, ended: bool) -> None:
+        """A process of a container cannot end, and the container does, and maybe its pod."""
+        if its := self._one(choice, events.Phase.RUNNING):
+            self.its.cling(its)
+            name = next(name for name, pod in self.its.pods.items() if its.startswith(pod.sandbox))
+            if ended:
+                self.its.end(name)
+            else:
+                self.its.exit(its)
+                if dropped:
+                    self.its.drop(its)
+
+    @stateful.rule(choice=draws.CHOICE, noticed=st.booleans())
+    def let_go(self, choice: int, noticed: bool) -> None:
+        if there := sorted(self.its.ground.stubborn):
+            self.its.let_go(there[choice % len(there)], noticed=noticed)
+
     @stateful.rule(choice=draws.CHOICE, dropped=st.booleans())
     def exit(self, choice: int, dropped: bool) -> None:
         if its := self._one(choice, events.Phase.RUNNING):
@@ -146,14 +164,14 @@ class Machine(stateful.RuleBasedStateMachine):
             self.its.end(self._pod(name))
 
     @stateful.rule(
-        how=st.sampled_from(("restart", "reconnect", "miss", "miss an end")),
+        how=st.sampled_from(("restart", "remember", "reconnect", "miss", "miss an end")),
         name=draws.POD,
         choice=draws.CHOICE,
         count=draws.COUNTS,
     )
     def connection(self, how: str, name: str, choice: int, count: int) -> None:
-        if how == "restart":
-            self.its.restart()
+        if how in ("restart", "remember"):
+            self.its.restart(remembers=how == "remember")
         elif how == "reconnect":
             self.its.reconnect()
         elif how == "miss":

@@ -12,7 +12,7 @@ from reconciler import events, intent
 from reconciler.config import schema
 from reconciler.cpu import topology as topologies
 from reconciler.cpu.idset import CpuSet, NodeSet
-from reconciler.policy import desired, lifecycle, state
+from reconciler.policy import checkpoint, desired, lifecycle, restoring, state
 from reconciler.sim import machine
 from tests.pipeline import samples
 from tests.soak import decisions, kernel, tally, witness
@@ -156,6 +156,19 @@ class Runtime:
         self.ground.remove(its.id)
         self.containers[its.id] = dataclasses.replace(its, phase=events.Phase.STOPPED)
 
+    def cling(self, id_: events.ContainerId) -> None:
+        """A process of a container cannot end, whatever its runtime does, until it is let go."""
+        self.ground.stubborn.add(id_)
+
+    def let_go(self, id_: str, *, noticed: bool = True) -> None:
+        """It can end now, and does if it should have; the agent sees it now, or when it looks again."""
+        self.ground.stubborn.discard(id_)
+        its = self.containers.get(events.ContainerId(id_))
+        if its is None or its.phase is events.Phase.STOPPED:
+            self.ground.remove(id_)
+        if noticed:
+            self.agent.look_at_leftovers()
+
     def _stop(self, its: events.Container) -> None:
         self.agent.absorb(events.ContainerStopped(pod=self._pod(its), container=its))
         self.agent.forget(its)
@@ -203,6 +216,7 @@ class Runtime:
         for id_, its in list(self.containers.items()):
             if its.phase is events.Phase.RUNNING and id_ not in self.ground.cpus:
                 self.exit(id_)
+        self.agent.look_at_leftovers()
         self.notice()
         self.agent.everything()
 
@@ -222,16 +236,32 @@ class Runtime:
         del self.containers[id_]
         self.reconnect()
 
-    def reconnect(self) -> None:
+    def reconnect(self, saved: checkpoint.Saved | None = None) -> None:
         """The agent gets a full list, of what runs or is about to."""
         alive = (its for its in self.containers.values() if its.phase is not events.Phase.STOPPED)
-        self.agent.synchronized(events.Synchronized(pods=tuple(self.pods.values()), containers=tuple(alive)))
+        event = events.Synchronized(pods=tuple(self.pods.values()), containers=tuple(alive))
+        self.agent.synchronized(event, saved)
 
-    def restart(self) -> None:
-        """The agent knows nothing any more, and gets a full list."""
+    def restart(self, *, remembers: bool) -> None:
+        """The agent knows no more than what it has saved, if it `remembers` that, and gets a full list.
+
+        Without its checkpoint it does not know of what lingers.
+        """
+        if not remembers:
+            for id_ in sorted(self.agent.now.inventory.leftovers.lingering):
+                self.let_go(id_)
         before = desired.desired(self.agent.now)
+        saved = checkpoint.decode(b"".join(checkpoint.encode(self.agent.now, checkpoint.Origin())))
+        lingered = self.agent.now.inventory.leftovers.lingering & self.ground.cpus.keys()
         self._begin()
-        self.reconnect()
+        if remembers:
+            ledger = restoring.fit(saved.ledger, self.agent.now.terms)[0]
+            self.agent.now = dataclasses.replace(self.agent.now, ledger=ledger)
+            self.reconnect(saved)
+            assert self.agent.now.inventory.leftovers.lingering == lingered
+            self.reached["leftovers found again"] += len(lingered)
+        else:
+            self.reconnect()
         self._check_kept(before)
 
     def _check_kept(self, before: desired.Desired) -> None:
@@ -243,7 +273,9 @@ class Runtime:
         self.reached["restarts"] += 1
         after = desired.desired(self.agent.now)
         for id_, was in before.items():
-            its_own = was.owner is not None and self.ground.cpus.get(id_) == was.cpus
+            if id_ not in self.ground.cpus:
+                continue
+            its_own = was.owner is not None and self.ground.cpus[id_] == was.cpus
             what = self.agent.now.ledger.intents[id_]
             if what.kind is intent.Kind.INTEGER and len(was.cpus) != what.count:
                 self.reached["a size that the runtime does not know"] += 1
@@ -273,9 +305,11 @@ class Runtime:
         assert (again.claims, set(again.unsatisfied)) == (now.claims, set(now.unsatisfied))
 
     def clear(self) -> None:
-        """All pods end, and nothing is left of them."""
+        """All pods end, then all that lingers, and nothing is left of them."""
         for name in list(self.pods):
             self.end(name)
+        for id_ in sorted(self.ground.stubborn):
+            self.let_go(id_)
         now = self.agent.now
         ledger = dataclasses.replace(now.ledger, former=state.Ledger().former)
         assert dataclasses.replace(now, ledger=ledger) == state.State(terms=now.terms)

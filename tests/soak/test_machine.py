@@ -15,7 +15,7 @@ from tests.pipeline import samples
 from tests.pipeline.samples import cpus
 from tests.soak import invariants, kernel, machine, runtime, witness
 
-# covers: PRD-2.12, PRD-4.1, PRD-4.2, PRD-4.4, PRD-4.5, PRD-4.7, PRD-4.8, PRD-5.4, PRD-5.5, PRD-5.6, PRD-6.5
+# covers: PRD-2.12, PRD-4.1, PRD-4.2, PRD-4.4, PRD-4.5, PRD-4.7, PRD-4.8, PRD-5.4, PRD-5.5, PRD-5.6, PRD-6.5, PRD-6.8
 
 SEQUENCES = 2000
 REACHED = {
@@ -24,6 +24,7 @@ REACHED = {
     "chains of moves": 3,
     "claims without a CPU": 50,
     "creation taken back": 50,
+    "ends that are not over": 1000,
     "former CPUs given back": 5,
     "granted annotated-exclusive": 200,
     "granted annotated-shared": 100,
@@ -31,6 +32,8 @@ REACHED = {
     "granted shared": 200,
     "granted to a container's own list": 30,
     "keeps its CPUs through a restart": 40,
+    "leftovers found again": 25,
+    "leftovers that are over": 300,
     "moves": 100,
     "moves of several": 5,
     "nodes without a CPU": 100,

@@ -159,3 +159,13 @@ def test_a_traceback_is_shown_to_who_asks_for_it(tmp_path: pathlib.Path) -> None
     assert done.returncode == 1
     assert "Traceback (most recent call last)" in done.stderr
     assert "missing.yaml: No such file or directory" in done.stderr
+
+
+def test_a_command_counts_though_a_runtime_may_have_set_its_variables(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NRI_PLUGIN_SOCKET", "none")
+    assert main.main(["check-config", "--schema"]) == 0
+    assert capsys.readouterr().out.startswith("{")
+    assert main.main([]) == 2
+    assert "NRI_PLUGIN_SOCKET=none" in capsys.readouterr().err

@@ -12,9 +12,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from reconciler import events
+from reconciler.daemon import logs, readiness
+from reconciler.host import notify
 from reconciler.runtime.nri import instance
 from reconciler.sim import runtime_pods
-from tests.daemon import process
+from tests.daemon import node, pods, process
 
 # covers: PRD-8.16
 WEB = runtime_pods.PodSpec(name="web", uid="5b8a3f10-0000-4000-8000-000000000001")
@@ -87,6 +89,35 @@ async def test_not_before_what_runs_is_taken_over_and_a_pass_has_placed_it(
             assert (await manager.told()).startswith("serving by nri: containerd v2.1.9")
             assert (its.cpus(shared), its.cpus(exclusive)) == ("0-1,4-7", "2-3")
             assert (await agent.told("agent.ready"))["mode"] == "nri"
+
+
+async def test_not_while_the_pass_that_places_what_runs_is_under_way(
+    tmp_path: pathlib.Path, manager: Manager
+) -> None:
+    db = pods.guaranteed("db")
+    runs = pods.container(db, whole=2, phase=events.Phase.RUNNING)
+    async with node.running(tmp_path, ready=False) as made:
+        made.make(runs)
+
+        def hold_what_follows_the_adoption() -> None:
+            if made.agent.state.ledger.intents:
+                made.kernel.hold()
+
+        made.agent.on_change = hold_what_follows_the_adoption
+        ready = readiness.Readiness(
+            notify.Notifier(str(tmp_path / "notify")), logs.configure("json", made.log)
+        )
+        serving = asyncio.create_task(ready.serve(made.agent, made.passes))
+        made.agent.connected(node.PEER)
+        made.agent.synchronized(node.listed((db, runs)), node.PEER)
+        await node.until(lambda: bool(made.passes._passed))
+        assert not manager.was_told()
+        assert made.cpus(runs) == ""
+        made.kernel.release()
+        assert (await manager.told()).startswith("serving by nri: ")
+        assert made.cpus(runs) == "2-3"
+        serving.cancel()
+        await asyncio.wait([serving])
 
 
 async def test_one_that_stands_by_is_waited_for_by_nobody(its: process.Machine, manager: Manager) -> None:

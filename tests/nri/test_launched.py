@@ -133,6 +133,12 @@ async def run(stand_in: runtime.StandInRuntime) -> str:
     return id_
 
 
+async def ended(launched: runtime_launching.Launched) -> int:
+    """The exit code of a process that ends by itself."""
+    async with asyncio.timeout(process.PATIENCE):
+        return await launched.ended()
+
+
 async def test_the_first_pod_of_the_node_is_placed(node: Node) -> None:
     async with node.machine.runtime as stand_in:
         await node.serving(stand_in)
@@ -151,7 +157,7 @@ async def test_it_ends_with_its_connection_and_the_next_one_takes_over_what_runs
         id_ = await run(stand_in)
         before = node.machine.cpus(id_)
         stand_in.plugins.disconnect("the runtime stops")
-        assert await first.ended() == 0
+        assert await ended(first) == 0
         assert node.journal.records("nri.ended", "agent.stopped")[-1]["event"] == "agent.stopped"
         async with instance.alone(str(node.folder / "state/instance.lock"), within=1):
             pass
@@ -188,7 +194,7 @@ async def test_a_service_beside_it_waits_and_takes_over_at_its_end(node: Node) -
             [second] = stand_in.plugins.active
             assert second.wire is not first.wire
             assert node.machine.cpus(id_) == "2-3"
-            assert await first.ended() == 0
+            assert await ended(first) == 0
 
 
 async def test_beside_one_that_serves_it_gives_up_in_time_and_does_not_register(node: Node) -> None:
@@ -198,13 +204,13 @@ async def test_beside_one_that_serves_it_gives_up_in_time_and_does_not_register(
             await service.told("node.adopted")
             [before] = stand_in.plugins.active
             launched = await node.launch(stand_in)
-            assert await launched.ended() == 1
+            assert await ended(launched) == 1
             assert stand_in.plugins.active == [before]
             assert not launched.wire.registration.done() or launched.wire.registration.exception()
     [waits] = node.journal.records("instance.waits")
     assert "another instance holds" in waits["reason"]
-    [ended] = node.journal.records("agent.ended")
-    assert "did not end within 2 s: it serves this node" in ended["reason"]
+    [end] = node.journal.records("agent.ended")
+    assert "did not end within 2 s: it serves this node" in end["reason"]
 
 
 async def test_what_the_runtime_has_as_its_configuration_is_not_read_and_that_is_said(node: Node) -> None:
@@ -226,9 +232,9 @@ async def test_a_file_that_cannot_be_used_ends_it_with_2_and_the_journal_says_wh
     node.machine.config.write_text("reservedCpus: many\n")
     async with node.machine.runtime as stand_in:
         launched = await node.launch(stand_in)
-        assert await launched.ended() == 2
-    [ended] = node.journal.records("agent.ended")
-    assert (ended["level"], "reservedCpus" in ended["reason"]) == ("error", True)
+        assert await ended(launched) == 2
+    [end] = node.journal.records("agent.ended")
+    assert (end["level"], "reservedCpus" in end["reason"]) == ("error", True)
 
 
 async def test_a_runtime_that_would_give_it_no_list_is_left_alone(node: Node) -> None:
@@ -237,10 +243,10 @@ async def test_a_runtime_that_would_give_it_no_list_is_left_alone(node: Node) ->
     )
     async with old as stand_in:
         launched = await node.launch(stand_in)
-        assert await launched.ended() == 0
+        assert await ended(launched) == 0
         assert await run(stand_in)
-    [ended] = node.journal.records("nri.ended")
-    assert ended["reason"] == "this runtime gives a plugin that it starts itself no list of what runs"
+    [end] = node.journal.records("nri.ended")
+    assert end["reason"] == "this runtime gives a plugin that it starts itself no list of what runs"
 
 
 def test_a_link_to_the_installed_program_is_enough(tmp_path: pathlib.Path) -> None:

@@ -14,6 +14,8 @@ from reconciler.config import schema
 from reconciler.policy import checkpoint, restoring
 from tests.daemon import node, pods
 
+# covers: PRD-6.8
+
 WEB = pods.pod("web", pause=True)
 SHARED = pods.container(WEB)
 DB = pods.guaranteed("db")

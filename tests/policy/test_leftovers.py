@@ -13,6 +13,8 @@ from reconciler.policy import desired, lifecycle, restoring, state
 from reconciler.sim import machine
 from tests.pipeline import samples
 
+# covers: PRD-6.8
+
 EIGHT = machine.Shape(sockets=1, cores=4, adjacent=True)
 DB = samples.pod("db", qos=samples.GUARANTEED)
 OTHER = samples.pod("other", qos=samples.GUARANTEED)

@@ -64,8 +64,8 @@ class Fights:
     """Remembers who has drifted of late: bounded by the containers that drift. `raised` and `ended` count
     conflicts since the start."""
 
-    rules: Callable[[], schema.Fights] = schema.Fights
-    draw: Callable[[], float] = lambda: 1.0
+    rules: Callable[[], schema.Fights] = field(default=schema.Fights, compare=False)
+    draw: Callable[[], float] = field(default=lambda: 1.0, compare=False)
     """Gives a number from 0 to 1: where in the upper half of its range a pause is."""
     raised: int = 0
     ended: int = 0

@@ -21,8 +21,10 @@ COMPACT = b"\0"
 _STATES = (cri.CONTAINER_CREATED, cri.CONTAINER_RUNNING, cri.CONTAINER_EXITED, cri.CONTAINER_UNKNOWN)
 _PARTS = 5
 _SETTLED = 3
-"""Polls after which the same lists have nothing new: after 64 new ones a second poll asks for the rest, and a
-container that is listed under another sandbox is forgotten before it is seen anew."""
+"""Polls after which the same lists have nothing new, if all containers are asked for again in each: of more
+than 64 new ones a second poll asks for the rest, and a container that is listed under another sandbox is
+forgotten before it is seen anew."""
+_TURNS = view.NEW_AT_ONCE // view.AGAIN_AT_ONCE
 _RUNTIMES = ("containerd", "cri-o")
 
 Made = Callable[[conversion.Complain, str], view.View]
@@ -55,12 +57,12 @@ def check(data: bytes, made: Made = view.View) -> None:
             poll = read([*parts[at : at + _PARTS], *[b""] * _PARTS])
         except (message.DecodeError, UnicodeError):
             return  # the client makes a failed call of it
-        for again in range(_SETTLED):
-            news = poll.shown(its)
+        for again in range(_SETTLED + len(poll.containers) // view.NEW_AT_ONCE * _TURNS):
+            news = poll.shown(its, hurried=again > 0)
             _check_order(news, first=number == again == 0)
             for event in news:
                 taken.take(event)
-        assert poll.shown(its) == []
+        assert poll.shown(its, hurried=True) == []
         assert not any(path.startswith("/") for path in its.directories())
     taken.check_saved()
 
@@ -74,9 +76,10 @@ class _Poll:
     pod: cri.PodSandboxStatusResponse
     container: cri.ContainerStatusResponse
 
-    def shown(self, its: view.View) -> list[events.Event]:
-        """What the view makes of it."""
-        wanted = its.look(self.containers, self.sandboxes)
+    def shown(self, its: view.View, *, hurried: bool) -> list[events.Event]:
+        """What the view makes of it, where maybe every container may have been resized."""
+        ids = [its.id for its in self.containers] if hurried else []
+        wanted = its.look(self.containers, self.sandboxes, ids)
         _check_wanted(wanted, {its.id for its in self.sandboxes}, {its.id for its in self.containers})
         for id_ in wanted.sandboxes:
             its.pod(id_, self.pod)

@@ -56,6 +56,7 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
         self._possible = topology.online | topology.offline
         self._nodes = NodeSet(node.id for node in topology.nodes)
         self._memory = NodeSet(node.id for node in topology.nodes if node.has_memory)
+        self.stubborn: set[str] = set()
         self._online = topology.online
         self._online_file = os.path.join(root, os.pardir, os.pardir, os.pardir, topologies.ONLINE)
 
@@ -73,8 +74,11 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
     create = make
 
     def remove(self, path: str) -> None:
-        """Remove a group and what is in it, all at once; one that is not there is no fault."""
+        """Remove a group and what is in it, all at once; one that is not there is no fault, and one of
+        `stubborn` stays, as one does whose process cannot end."""
         cgroupfs.check_path(path)
+        if path in self.stubborn:
+            return
         self.forget(path)
         with (
             tempfile.TemporaryDirectory(dir=os.path.dirname(self.root)) as aside,

@@ -32,7 +32,9 @@ class _Loader(yaml.CSafeLoader):
             kind = node.tag.rpartition(":")[2]
             raise yaml.MarkedYAMLError(problem=f"no {kind}: {why}", problem_mark=node.start_mark) from error
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Hashable, object]:
+        if not isinstance(node, yaml.MappingNode):
+            raise yaml.MarkedYAMLError(problem="this is no mapping", problem_mark=node.start_mark)
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)

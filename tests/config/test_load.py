@@ -85,6 +85,8 @@ def test_the_example_of_the_reference_is_accepted() -> None:
         pytest.param(
             "minSharedCpus: !!int ''", "no int: it is not written as one", id="a number of no digits"
         ),
+        pytest.param("!!map [a: 1]", "this is no mapping", id="a list that is called a mapping"),
+        pytest.param("nri: !!map ab", "this is no mapping", id="a text that is called a mapping"),
         pytest.param("a: !!bool x", "no bool: it is not written as one", id="neither true nor false"),
         pytest.param("a: !!timestamp x", "no timestamp: it is not written as one", id="no date"),
         pytest.param("a: 1" + ":0" * 300 + ".5", "a number is too long", id="too long to the base of 60"),

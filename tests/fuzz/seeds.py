@@ -293,6 +293,15 @@ _CONFIGURATION = tuple(
             "!!pairs [a: 1]",
         ),
         *("nri: {pluginIndex: 90}", 'nri: {pluginName: "x\\n"}', "reservedCpus: 1-0", "reservedCpus: 99999"),
+        *(
+            "!!map [a:0 1]",
+            "!!map ab",
+            "!!seq {a: 1}",
+            "!!set [a]",
+            "!!str [a]",
+            "!!null [a]",
+            "!!omap {a: 1}",
+        ),
         *('maxExclusiveCpus: {"a": true}', "maxExclusiveCpus: {team-: 1}", "annotatedNamespaces: x"),
     )
 )

@@ -15,7 +15,7 @@ from typing import Literal
 Ground = Literal[
     "annotation", "namespace", "held", "room", "bounds", "pool", "writes", "time", "runtime", "other"
 ]
-"""What a refusal is for, in one word; `docs/reference/metrics.md` explains each."""
+"""What a refusal is for, in one word; `docs/reference/metrics.md` explains those of a node's requests."""
 
 
 class ReconcilerError(Exception):

@@ -159,6 +159,31 @@ async def test_a_refusal_is_counted_once_by_its_ground(
         }
 
 
+async def test_a_resize_that_is_refused_is_counted_as_an_update(tmp_path: pathlib.Path) -> None:
+    async with node.running(tmp_path) as made:
+        its = observing.sources(made, tmp_path)
+        await made.run(DB, INTEGER)
+        await made.quiet()
+        before = observing.read(its)
+        larger = pods.container(DB, whole=8).limits
+        with pytest.raises(errors.Refused):
+            made.agent.update(events.ContainerUpdating(pod=DB, container=INTEGER, limits=larger, cpus=""))
+        assert changed(before, observing.read(its)) == {'refusals_total{ground="bounds",request="update"}': 1}
+
+
+async def test_a_start_that_is_refused_is_counted_with_the_write_that_failed(tmp_path: pathlib.Path) -> None:
+    async with node.running(tmp_path) as made:
+        its = observing.sources(made, tmp_path)
+        await made.create(DB, INTEGER)
+        made.make(INTEGER, "0-7")
+        made.kernel.refuses[str(INTEGER.cgroup)] = errno.EACCES
+        with pytest.raises(errors.Refused):
+            await made.start(DB, INTEGER)
+        said = observing.read(its)
+    assert said['refusals_total{ground="writes",request="start"}'] == 1
+    assert said['failed_writes_total{errno="EACCES"}'] >= 1
+
+
 async def test_a_move_is_counted(tmp_path: pathlib.Path) -> None:
     async with node.running(tmp_path) as made:
         its = observing.sources(made, tmp_path)

@@ -55,6 +55,17 @@ def test_a_quota_of_crun_s_inner_group_is_not_told(root: str) -> None:
         assert watcher.read() == watched.NOTHING
 
 
+@pytest.mark.parametrize("inner", ["", "/container"])
+def test_that_processes_came_or_ended_is_told_apart(root: str, inner: str) -> None:
+    groups.put(groups.make(root, f"{SCOPE}{inner}"), "cgroup.events", "populated 1\n")
+    groups.put(os.path.join(root, OTHER), "cgroup.events", "populated 1\n")
+    with watched.watching(root, SCOPE, OTHER) as watcher:
+        shell(root, f"echo populated 0 > {SCOPE}{inner}/cgroup.events; echo 1 > {OTHER}/cpuset.cpus")
+        told = watcher.read()
+        assert (told.populations, told.paths) == ({SCOPE}, {OTHER})
+        assert watcher.read() == watched.NOTHING
+
+
 def test_our_own_write_is_told_too(root: str) -> None:
     with watched.watching(root, SCOPE, OTHER) as watcher:
         watched.put(root, OTHER)

@@ -78,7 +78,7 @@ class Agent:
         async with asyncio.timeout(PATIENCE):
             return await self._process.wait()
 
-    async def ended(self) -> int:
+    async def exit_code(self) -> int:
         """Its exit code, once it has ended by itself."""
         assert self._process is not None
         async with asyncio.timeout(PATIENCE):

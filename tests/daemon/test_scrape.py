@@ -120,5 +120,5 @@ async def test_an_address_that_is_taken_ends_the_start_with_the_key(its: process
     agent = process.Agent(its, name="second")
     with socket.create_server(("127.0.0.1", port)):
         await agent.start()
-        assert await agent.ended() == 2
+        assert await agent.exit_code() == 2
     assert f"metrics.listen: 127.0.0.1:{port}: " in agent.said()

@@ -60,19 +60,20 @@ class Listener:
     def __init__(self, pages: Pages, *, patience: float = PATIENCE) -> None:
         self._pages = pages
         self._patience = patience
-        self._connections = 0
+        self.connections = 0
+        """How many there are now."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request, and close. Raises nothing."""
-        self._connections += 1
+        self.connections += 1
         try:
             # asyncio cancels this task where the agent ends, and up to 3.11 complains if it lets itself be.
             with contextlib.suppress(OSError, TimeoutError, asyncio.CancelledError):
-                if self._connections <= MOST_CONNECTIONS:
+                if self.connections <= MOST_CONNECTIONS:
                     async with asyncio.timeout(self._patience):
                         await self._exchange(reader, writer)
         finally:
-            self._connections -= 1
+            self.connections -= 1
             if writer.transport.get_write_buffer_size():
                 writer.transport.abort()
             writer.close()

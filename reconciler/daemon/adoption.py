@@ -54,8 +54,15 @@ class Adoption:
         return self._now().inventory if self._remembered is None else self._remembered.inventory
 
     def named(self, after: state.State) -> state.State:
-        """The state after a list, in which everyone who is known by another name has what he had under it."""
-        return naming.renamed(after, self.known)
+        """The state after a list, in which everyone who is known by another name has what he had under it.
+
+        Whoever was changed while nobody told of it is judged anew.
+        """
+        known = self.known
+        shares = {
+            id_: its.limits.shares for id_, its in known.containers.items() if its.limits.shares is not None
+        }
+        return restoring.confirm(naming.renamed(after, known), shares)
 
     @property
     def under_way(self) -> bool:

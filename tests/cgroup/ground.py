@@ -63,6 +63,11 @@ class Scene:
         await self.runtime.start_container(id_)
         return id_
 
+    async def resize(self, container: str, milli: int) -> None:
+        """kubelet resizes a container to so many thousandths of a CPU."""
+        spec = runtime_pods.ContainerSpec(name="main", limit=milli, request=milli)
+        await self.runtime.update_container(container, runtime_pods.cpu_message(spec))
+
     def listed(self) -> events.Synchronized:
         """What a runtime that answers would tell of all that it has."""
         gone = {events.Phase.CREATING, events.Phase.STOPPED}

@@ -10,6 +10,7 @@ import pytest
 
 from reconciler import errors, events, intent
 from reconciler.config import schema
+from reconciler.cpu.idset import CpuSet
 from reconciler.sim import runtime_pods
 from tests.cgroup import ground
 from tests.cgroup.ground import DB, SHARED, TWO, WEB
@@ -218,3 +219,43 @@ async def test_a_pool_of_a_tree_without_pods_is_whole() -> None:
         assert its.claims() == {}
         assert its.node.status()["pools"]["shared"] == "0-7"
         assert its.node.status()["mode"] == "cgroup"
+
+
+@pytest.mark.parametrize("scanned", [True, False], ids=["in the tree", "at no door"])
+async def test_a_resize_of_which_nobody_told_is_followed_at_the_next_list(*, scanned: bool) -> None:
+    async with ground.scene() as its:
+        await its.tell()
+        [container] = await its.run(DB, TWO)
+        await its.tell()
+        assert its.claims() == {"default/db/main": "2-3"}
+        if scanned:
+            async with its.scanned():
+                await its.resize(container, 3000)
+                await its.node.quiet()
+                assert its.claims() == {"default/db/main": "2-3"}
+        else:
+            its.agent.disconnected("the runtime closed the connection")
+            await its.resize(container, 3000)
+        await its.tell()
+        assert its.claims() == {"default/db/main": its.cpus(container)}
+        assert {2, 3} < set(CpuSet.parse(its.cpus(container), what="test"))
+        assert len(CpuSet.parse(its.cpus(container), what="test")) == 3
+        await its.resize(container, 1500)
+        await its.tell()
+        assert its.claims() == {}
+        assert its.cpus(container) == "0-7"
+
+
+async def test_a_resize_that_cannot_be_had_costs_nothing_that_is_held() -> None:
+    async with ground.scene() as its:
+        await its.tell()
+        [first], [_] = await its.run(DB, TWO), await its.run(DB2, TWO)
+        await its.tell()
+        before = its.claims()
+        assert sorted(before.values()) == ["2-3", "4-5"]
+        its.agent.disconnected("the runtime closed the connection")
+        await its.resize(first, 7000)
+        await its.tell()
+        assert its.claims() == before
+        assert its.cpus(first) == before["default/db/main"]
+        assert set(its.agent.state.ledger.unsatisfied) == {first}

@@ -16,6 +16,7 @@ _QOS = {
 QOS_PARENTS = _QOS[place.HAS_SYSTEMD]
 KUBEPODS = ROOT / cgroup_path.parent_directory(QOS_PARENTS[0])
 _CONTROLLERS = ("cpuset", "cpu", "io", "memory", "pids")
+_TRIES = 3
 _SYSTEMD = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
 
 
@@ -31,7 +32,21 @@ def directory(parent: str) -> pathlib.Path:
 
 
 def make(name: str, shares: int = 2) -> None:
-    """Make a group as libcontainer's drivers do, and switch the controllers on down to it."""
+    """Make a group as libcontainer's drivers do, and switch the controllers on down to it.
+
+    systemd 252 was seen to make a slice anew while that went on; kubelet begins again then, too.
+    """
+    for attempt in range(1, _TRIES + 1):
+        try:
+            _make(name, shares)
+        except FileNotFoundError:
+            if attempt == _TRIES:
+                raise
+        else:
+            return
+
+
+def _make(name: str, shares: int) -> None:
     path = directory(name)
     if not place.HAS_SYSTEMD:
         path.mkdir(parents=True, exist_ok=True)

@@ -6,11 +6,10 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass, field
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler import events, intent, inventory, observed
+from reconciler import errors, events, intent, inventory, observed
 from reconciler.cpu.bandwidth import Bandwidth
 from reconciler.cpu.idset import CpuSet
 from reconciler.policy import desired, lifecycle, naming, state
@@ -29,6 +28,10 @@ ANNOTATIONS = {
     "web": {},
 }
 COUNTS = {"a": 2, "b": 2, "c": 3, "side": 0}
+
+
+def complain(error: errors.Malformed) -> None:
+    raise error
 
 
 def id_of(*what: object) -> str:
@@ -121,7 +124,7 @@ class Node:
         )
 
     def open_tree(self) -> None:
-        self.view = tree.View(self.now.inventory, pytest.fail)
+        self.view = tree.View(self.now.inventory, complain)
         self.walk(self.view)
 
     def walk(self, view: tree.View) -> None:

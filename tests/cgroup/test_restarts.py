@@ -202,3 +202,26 @@ async def test_without_any_runtime_from_the_start_the_tree_has_to_do(its: proces
         document = await agent.status(lambda status: status["mode"] == "cgroup" and status["converged"])
         assert its.cpus(exclusive) == claims(document)[f"{DB.uid}/{exclusive}"] == "2-3"
         assert await agent.stop() == 0
+
+
+async def test_a_dry_run_over_the_tree_writes_nothing(its: process.Machine) -> None:
+    shared, exclusive = await run(its, WEB, SHARED), await run(its, DB)
+    dry = process.Agent(its, "--source", "cgroup", "--dry-run")
+    async with process.running(dry):
+        await dry.status(lambda status: list(claims(status).values()) == ["2-3"])
+        await dry.told("plan.write")
+        assert (its.cpus(shared), its.cpus(exclusive)) == ("", "")
+        assert await dry.stop() == 0
+
+
+async def test_without_pods_cgroups_the_reason_says_so_until_there_are_some(its: process.Machine) -> None:
+    its.kernel.remove("kubepods.slice")
+    agent = process.Agent(its, "--source", "cgroup")
+    async with process.running(agent):
+        document = await agent.status(lambda status: "kubepods" in status["reason"])
+        assert document["mode"] == "none"
+        its.kernel.make("kubepods.slice")
+        exclusive = await run(its, DB)
+        await settled(agent, "cgroup", 1)
+        assert its.cpus(exclusive) == "2-3"
+        assert await agent.stop() == 0

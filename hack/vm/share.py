@@ -15,6 +15,7 @@ import pytest
 
 WEIGHTS = {
     "test_exclusive": 8.0,
+    "test_cgroup": 5.0,
     "test_cri": 3.0,
     "test_moving": 3.0,
     "test_scenarios": 2.0,
@@ -41,6 +42,7 @@ PART = {
         "wrong-writes-are-repaired",
     ),
     "test_runtime": (),
+    "test_cgroup": (),
     "test_kernel_facts": (),
     "test_drift": (
         "daemon_reload",

@@ -111,6 +111,7 @@ def uid(directory: str) -> events.PodUid:
     return events.PodUid(name.removeprefix("pod"))
 
 
+@functools.lru_cache(maxsize=4096)
 def container_id(directory: str) -> events.ContainerId | None:
     """The id of the container, or pause container, whose cgroup is at `directory`, right under a pod's.
 

@@ -15,10 +15,11 @@ TEST_ARGS ?=
 E2E_ARGS ?=
 SUITE ?= unstable
 SOAK_ARGS ?=
+FUZZ_ARGS ?=
 BENCH_ARGS ?= hook --cpus apart --gap 2 --rounds 5
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test soak lint e2e bench build lock protos clean
+.PHONY: help venv demo test soak fuzz lint e2e bench build lock protos clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,8 +32,12 @@ demo: $(VENV)/.agent ## Run the agent on a simulated node: ends by itself within
 test: $(VENV)/.checks ## Run the tests: no root and no node needed (TEST_ARGS)
 	$(BIN)/pytest -q $(TEST_ARGS)
 
-soak: $(VENV)/.checks ## Run 50 000 sequences of events and faults (SOAK_ARGS, for example '--sequences 5000')
+soak: $(VENV)/.checks ## Run 50 000 sequences of events and faults, and kill the agent at each step (SOAK_ARGS, for example '--sequences 5000')
 	$(BIN)/python -m tests.soak $(SOAK_ARGS)
+	$(BIN)/python -m tests.killed
+
+fuzz: $(VENV)/.fuzz ## Fuzz the parsers, a minute each (FUZZ_ARGS, for example '--seconds 600 cri')
+	$(BIN)/python hack/fuzz.py $(FUZZ_ARGS)
 
 lint: $(VENV)/.checks ## Run every static check
 	$(BIN)/ruff check
@@ -82,4 +87,9 @@ $(VENV)/.agent: $(VENV)/.made hack/requirements/agent.txt pyproject.toml
 $(VENV)/.checks: $(VENV)/.agent hack/requirements/checks.txt
 	@echo "installing the locked requirements of tests and checks"
 	@$(PIP) install --require-hashes --requirement hack/requirements/checks.txt
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.agent hack/requirements/fuzz.txt
+	@echo "installing the fuzzer"
+	@$(PIP) install --require-hashes --requirement hack/requirements/fuzz.txt
 	@touch $@

@@ -51,7 +51,7 @@ class Sources:
     saver: saving.Saver
     watching: watching.Watching
     probes: probes.Probes
-    opposition: opposition.Opposition | None = None
+    opposition: opposition.Opposition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +85,7 @@ def families(at: Moment, its: Sources) -> Iterator[Family]:
     yield from _agent(at, its.counters)
     yield from _node(at, its.book)
     yield from _drift(its.book, its.counters)
+    yield from _conflicts(its.book.fights, its.opposition)
     yield from _decisions(its.counters)
     yield from _doors(at, its.counters)
     yield from _checkpoint(at, its.counters)
@@ -135,7 +136,6 @@ def _drift(book: report.Book, counts: counters.Counters) -> Iterator[Family]:
     yield _counter("drifts_found", "Containers that somebody else had changed.", Sample({}, drifts.found))
     yield _counter("drifts_repaired", "Of these, repaired.", Sample({}, drifts.repaired))
     yield _gauge("drifts_unrepaired", "Of these, tried in vain so far.", Sample({}, drifts.unrepaired))
-    yield from _conflicts(book.fights)
     yield Family("histogram", "pass_seconds", "Passes, by how long they took.", (Sample({}, counts.passes),))
     yield _counter("writes", "Files written.", Sample({}, counts.writes))
     failed = {"EROFS": 0, "EACCES": 0, "EPERM": 0, "ENOSPC": 0, "EINVAL": 0, "blocked": 0}
@@ -143,13 +143,18 @@ def _drift(book: report.Book, counts: counters.Counters) -> Iterator[Family]:
     yield _counter("failed_writes", "Files that could not be written, by errno.", *_by("errno", failed))
 
 
-def _conflicts(its: fights.Fights) -> Iterator[Family]:
+def _conflicts(its: fights.Fights, others: opposition.Opposition) -> Iterator[Family]:
     against = dict.fromkeys(get_args(opponents.Kind), 0)
     for conflict in its.conflicts().values():
         against[conflict.opponent.kind] += 1
     yield _gauge("conflicts", "Containers in conflict, by opponent.", *_by("opponent", against))
     yield _counter("conflicts_raised", "Conflicts that have begun.", Sample({}, its.raised))
     yield _counter("conflicts_ended", "Of these, ended.", Sample({}, its.ended))
+    yield _gauge(
+        "kubelet_is_static", "Whether kubelet's CPU manager writes cpusets.", Sample({}, others.is_static)
+    )
+    yield _counter("agreements", "Cpusets told to the runtime.", Sample({}, others.agreeing.made))
+    yield _counter("agreement_failures", "Attempts at that which failed.", Sample({}, others.agreeing.failed))
 
 
 def _decisions(counts: counters.Counters) -> Iterator[Family]:

@@ -105,7 +105,7 @@ def _served(sources: metrics.Sources) -> dict[str, object]:
     answered = {"admitted": 0, "refused": 0, "in-place": 0}
     for (_, answer), count in sources.counters.guarded.items():
         answered[answer] += count
-    opponents = [] if sources.opposition is None else sources.opposition.document()
+    opponents = sources.opposition.document()
     return {"ready": not unready, "unready": unready, "guard": answered, "opponents": opponents}
 
 

@@ -25,6 +25,7 @@ def sources(made: node.Node, folder: pathlib.Path, *, dry: bool = False) -> metr
         saver=saver,
         watching=made.watching,
         probes=probes.Probes(made.agent, made.passes, made.book, dry=dry),
+        opposition=made.opposition,
     )
 
 

@@ -306,6 +306,31 @@ async def test_events_that_inotify_lost_are_counted(
         await node.until(lambda: observing.read(its)["inotify_overflows_total"] >= 1)
 
 
+async def test_a_conflict_is_counted_against_its_opponent(tmp_path: pathlib.Path) -> None:
+    async with node.running(tmp_path) as made:
+        its = observing.sources(made, tmp_path)
+        await made.run(WEB, SHARED)
+        await made.quiet()
+        before = observing.read(its)
+        for cpus in ("0-1", "0-3"):
+            made.put(SHARED, cpus)
+            await made.quiet()
+        by = changed(before, observing.read(its))
+    assert by['conflicts{opponent="agent"}'] == 1
+    assert (by["conflicts_raised_total"], "conflicts_ended_total" in by) == (1, False)
+
+
+async def test_a_kubelet_that_writes_cpusets_is_told(tmp_path: pathlib.Path) -> None:
+    async with node.running(tmp_path) as made:
+        its = observing.sources(made, tmp_path)
+        assert observing.read(its)["kubelet_is_static"] == 0
+        state = pathlib.Path(made.root, "var/lib/kubelet/cpu_manager_state")
+        state.parent.mkdir(parents=True)
+        state.write_text('{"policyName":"static","defaultCpuSet":"0-7","checksum":1}')
+        await made.opposition.look()
+        assert observing.read(its)["kubelet_is_static"] == 1
+
+
 async def test_checkpoints_are_counted_and_dated(tmp_path: pathlib.Path) -> None:
     async with node.running(tmp_path) as made:
         its = observing.sources(made, tmp_path)

@@ -9,17 +9,16 @@ import sys
 from tests.killed import agents, every, ground, play
 
 
-async def run(door: ground.Door, stride: int) -> list[str]:
-    """Die at every `stride`-th step; what was wrong."""
+async def run(door: ground.Door, stride: int) -> int:
+    """Die at every `stride`-th step; after how many of them something was wrong."""
     async with agents.running() as zygote:
         rehearsal = await play.rehearse(door, zygote)
         deaths = every.spread(rehearsal.steps, stride)
         wrong = await every.die(door, zygote, rehearsal, deaths)
-    print(
-        f"{door}: killed at {len(deaths)} of {len(rehearsal.steps)} steps, {len(wrong)} of them wrong",
-        flush=True,
-    )
-    return wrong
+    for text in wrong:
+        print(text, file=sys.stderr)
+    print(f"{door}: killed at {len(deaths)} of {len(rehearsal.steps)} steps, {len(wrong)} wrong", flush=True)
+    return len(wrong)
 
 
 def main() -> int:
@@ -28,10 +27,8 @@ def main() -> int:
     parser.add_argument("--door", choices=["nri", "cri"], action="append", help="default: both")
     parser.add_argument("--stride", type=int, default=1, help="take one step in so many (default: each)")
     chosen = parser.parse_args()
-    wrong = [text for door in chosen.door or ["nri", "cri"] for text in asyncio.run(run(door, chosen.stride))]
-    for text in wrong:
-        print(text, file=sys.stderr)
-    return 1 if wrong else 0
+    wrong = [asyncio.run(run(door, chosen.stride)) for door in chosen.door or ["nri", "cri"]]
+    return 1 if any(wrong) else 0
 
 
 if __name__ == "__main__":

@@ -141,7 +141,9 @@ class Ladder:
             self._timer = None
 
     def _mode(self, mode: str, reason: str) -> None:
-        """Takes what polls say of themselves."""
+        """Takes what polls say of themselves, until they are stopped."""
+        if self._polling is None:
+            return
         if mode != "none":
             self._end_of_silence()
         else:

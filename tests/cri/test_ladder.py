@@ -312,6 +312,16 @@ async def test_a_poll_that_failed_before_nri_came_begins_no_walk_after_it() -> N
         assert scene.walks == []
 
 
+async def test_what_polls_say_that_were_stopped_changes_no_door() -> None:
+    async with climbing(answers=False) as scene:
+        await scene.see(LOST + 0.1)
+        scene.ladder.connected(nodes.PEER)
+        scene.ladder.synchronized(NOTHING, nodes.PEER)
+        scene.polls[0].failed()
+        await scene.see(1000)
+        assert (scene.walks, scene.agent.mode) == ([], "nri")
+
+
 async def test_each_silence_has_walks_of_its_own() -> None:
     async with climbing() as scene:
         await scene.see(LOST + 0.1)

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Set
 from reconciler import errors, observed
 from reconciler.cpu import bandwidth
 from reconciler.cpu.idset import CpuSet
+from reconciler.host import cgroupfs, survivors
 
-EVENTS = "cgroup.events"
 WEIGHT = "cpu.weight"
 
 _ROOT = re.compile(r"kubepods|(?:.+-)?kubepods\.slice")
@@ -25,7 +25,6 @@ _DEPTH = 2
 """Levels below the mount at which a root can be: kubelet's `cgroupRoot` puts it under other groups."""
 _OF_THE_HOST = frozenset({"init.scope", "system.slice"})
 """Groups that systemd makes at the top; the private tree of a container has none of them."""
-_GONE = frozenset({errno.ENOENT, errno.ENODEV, errno.ENOTDIR})
 _MOST_TEXT = 65_536
 
 
@@ -66,7 +65,7 @@ def _pods(mount: str, root: str) -> Iterator[str]:
 def _groups(mount: str, pod: str, known: Set[str]) -> Iterator[observed.Group]:
     for name in sorted(_children(mount, pod)):
         path = f"{pod}/{name}"
-        said = _text(mount, path, EVENTS)
+        said = _text(mount, path, survivors.EVENTS)
         if said is None:
             continue
         is_populated = "populated 1" in said.split("\n")
@@ -96,7 +95,7 @@ def _children(mount: str, path: str) -> list[str]:
         with os.scandir(full) as entries:
             return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except OSError as error:
-        if error.errno in _GONE:
+        if error.errno in cgroupfs.VANISHED:
             return []
         raise _error(full, error) from error
 
@@ -115,7 +114,7 @@ def _text(mount: str, path: str, file: str) -> str | None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        if error.errno in _GONE:
+        if error.errno in cgroupfs.VANISHED:
             return None
         raise _error(full, error) from error
 

@@ -53,10 +53,10 @@ class Inventory:
         """Whether a container has ended for the runtime, though it may linger."""
         return container.phase is events.Phase.STOPPED or container.id in self.leftovers.lingering
 
-    def lingering(self, uid: events.PodUid) -> set[str]:
-        """The names of the pod's containers of which something lingers."""
+    def lingering(self, uid: events.PodUid) -> Iterator[events.Container]:
+        """The pod's containers that linger, in whichever sandbox."""
         left = (self.containers[id_] for id_ in self.leftovers.lingering)
-        return {its.name for its in left if self.pods[its.sandbox].uid == uid}
+        return (its for its in left if self.pods[its.sandbox].uid == uid)
 
 
 def ended_by(inventory: Inventory, event: events.Event) -> Iterator[events.Container]:

@@ -138,7 +138,7 @@ def _lendable(now: state.State, pod: events.Pod) -> CpuSet:
     lingers, in whichever sandbox, lends nothing.
     """
     lendable = CpuSet()
-    lingering = now.inventory.lingering(pod.uid)
+    lingering = {its.name for its in now.inventory.lingering(pod.uid)}
     for held in _claims_of(now.ledger, pod):
         if held.key.name in lingering:
             continue

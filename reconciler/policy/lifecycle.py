@@ -213,9 +213,14 @@ def _forget_the_absent(now: state.State) -> state.State:
 
 
 def _with_those_left(ledger: state.Ledger, known: inventory.Inventory, key: state.ClaimKey) -> state.Ledger:
-    """The ledger in which a claim, whose pod has ended, is held only by those of which something lingers."""
+    """The ledger in which a claim, whose pod has ended, is held only by those that linger and run on it."""
     claim = ledger.claims[key]
-    holders = claim.holders & known.lingering(key.uid)
+    left = known.lingering(key.uid)
+    holders = frozenset(
+        its.name
+        for its in left
+        if state.claim_of(ledger, known.pods[its.sandbox], its, ledger.intents[its.id]) is claim
+    )
     if not holders:
         return ledger.with_ended(key)
     return ledger if holders == claim.holders else ledger.with_claim(claim.held_by(holders))
@@ -228,15 +233,22 @@ def _pod_ended(before: state.State, now: state.State, sandbox: events.SandboxId)
             ledger = ledger.without_container(member)
     pod = before.inventory.pods.get(sandbox)
     if pod is not None and not now.inventory.has_pod(pod.uid):
-        for key in [key for key in ledger.claims if key.uid == pod.uid]:
-            ledger = _with_those_left(ledger, now.inventory, key)
+        ledger = _after_pod(ledger, now.inventory, pod.uid)
     return dataclasses.replace(now, ledger=ledger)
+
+
+def _after_pod(ledger: state.Ledger, known: inventory.Inventory, uid: events.PodUid) -> state.Ledger:
+    """The ledger after a pod's end."""
+    for key in [key for key in ledger.claims if key.uid == uid]:
+        ledger = _with_those_left(ledger, known, key)
+    return ledger
 
 
 def _ended(
     before: state.State, now: state.State, pod: events.Pod, container: events.Container
 ) -> state.State:
-    """If its record is gone, so is its claim, unless another attempt of that name exists.
+    """If its record is gone, so is its claim, unless another attempt of that name exists; if its pod has
+    ended, so have all claims that nothing which lingers runs on.
 
     An id that was never known (a refused creation) takes nothing with it, nor does one that lingers.
     """
@@ -244,6 +256,8 @@ def _ended(
         return now
     what = before.ledger.intents.get(container.id)
     ledger = now.ledger.without_container(container.id)
+    if not now.inventory.has_pod(pod.uid):
+        return dataclasses.replace(now, ledger=_after_pod(ledger, now.inventory, pod.uid))
     attempts = (
         attempt
         for sandbox in now.inventory.sandboxes(pod.uid)

@@ -219,7 +219,12 @@ async def test_a_thousand_ends_read_one_file_each_and_none_for_what_had_exited(
         await made.quiet()
         asked: list[str] = []
         look = made.survivors.is_populated
-        monkeypatch.setattr(made.survivors, "is_populated", lambda path: (asked.append(path), look(path))[1])
+
+        def asking(path: str) -> bool:
+            asked.append(path)
+            return look(path)
+
+        monkeypatch.setattr(made.survivors, "is_populated", asking)
         for its in others[:500]:
             made.agent.stopped(events.ContainerStopped(pod=WEB, container=its))
         made.agent.pod_stopped(events.PodStopped(sandbox=WEB.sandbox))

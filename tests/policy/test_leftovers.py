@@ -117,7 +117,7 @@ def test_a_list_is_held_by_those_that_linger(pod: events.Pod) -> None:
         node((pod, main), (pod, side)), events.PodRemoved(sandbox=pod.sandbox), alive(side)
     )
     [claim] = now.ledger.claims.values()
-    assert (str(claim.cpus), claim.holders) == ("2-3", {"side"})
+    assert (str(claim.cpus), claim.holders) == ("2-3", frozenset({"side"}))
     now = lifecycle.absorb(now, events.ContainerRemoved(pod=pod, container=side))
     assert held(now) == {}
 
@@ -130,6 +130,21 @@ def test_the_next_attempt_has_the_claim_and_keeps_it_when_the_former_one_is_over
     now = lifecycle.absorb(now, events.ContainerRemoved(pod=DB, container=MAIN))
     assert held(now) == {"test/db/main": "2-3"}
     assert set(now.inventory.containers) == {again.id}
+
+
+def test_what_lingers_of_an_attempt_without_a_claim_keeps_none_of_another_attempt() -> None:
+    shared = samples.container(DB, phase=events.Phase.RUNNING)
+    again = whole(DB, attempt=1)
+    now = lifecycle.absorb(
+        node((DB, shared)), events.ContainerStopped(pod=DB, container=shared), alive(shared)
+    )
+    now = lifecycle.admit(now, samples.creating(DB, again))[0]
+    both = lifecycle.absorb(now, events.PodStopped(sandbox=DB.sandbox), alive(shared, again))
+    assert held(both) == {"test/db/main": "2-3"}
+    assert held(lifecycle.absorb(both, events.ContainerRemoved(pod=DB, container=again))) == {}
+    now = lifecycle.absorb(now, events.PodStopped(sandbox=DB.sandbox), alive(shared))
+    assert held(now) == {}
+    assert str(desired.desired(now)[shared.id].cpus) == "0-7"
 
 
 def test_a_sandbox_that_is_made_anew_has_the_claim_of_what_lingers_in_the_former_one() -> None:

@@ -54,7 +54,7 @@ async def test_nobody_starts_on_cpus_of_one_that_cannot_be_looked_at(
         await born(made)
         with pytest.raises(errors.Refused, match=WHY):
             await made.start(DB, INTEGER)
-        del made.kernel.look  # type: ignore[method-assign]
+        del made.kernel.look
         await made.start(DB, INTEGER)
         assert made.cpus(SHARED) == "0-1,4-7"
 

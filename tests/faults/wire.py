@@ -16,7 +16,7 @@ POD = nri_pb2.PodSandbox(
 )
 CONTAINER = nri_pb2.Container(id="c", pod_sandbox_id="p", name="main")
 CONFIGURE = nri_pb2.ConfigureRequest(runtime_name="containerd", runtime_version="v2.1.9").SerializeToString()
-EVENTS = {
+EVENTS: dict[nri_pb2.Event, str] = {
     nri_pb2.RUN_POD_SANDBOX: "pod_started",
     nri_pb2.START_CONTAINER: "start",
     nri_pb2.STOP_CONTAINER: "stopped",
@@ -85,7 +85,6 @@ class Line(asyncio.Transport):
 def whole_session() -> list[tuple[bytes, str]]:
     """Each message of a session that has every kind of event, and what the handler hears with it."""
     its = Runtime()
-    both = {"pod": POD, "container": CONTAINER}
     said = [
         (its.call("Configure", CONFIGURE), "connected"),
         (its.registered(), ""),
@@ -94,11 +93,23 @@ def whole_session() -> list[tuple[bytes, str]]:
             its.call("Synchronize", nri_pb2.SynchronizeRequest(containers=[CONTAINER]).SerializeToString()),
             "synchronized",
         ),
-        (its.call("CreateContainer", nri_pb2.CreateContainerRequest(**both).SerializeToString()), "create"),
-        (its.call("UpdateContainer", nri_pb2.UpdateContainerRequest(**both).SerializeToString()), "update"),
+        (
+            its.call(
+                "CreateContainer",
+                nri_pb2.CreateContainerRequest(pod=POD, container=CONTAINER).SerializeToString(),
+            ),
+            "create",
+        ),
+        (
+            its.call(
+                "UpdateContainer",
+                nri_pb2.UpdateContainerRequest(pod=POD, container=CONTAINER).SerializeToString(),
+            ),
+            "update",
+        ),
     ]
     for event, heard in EVENTS.items():
-        message = nri_pb2.StateChangeEvent(event=event, **both)
+        message = nri_pb2.StateChangeEvent(event=event, pod=POD, container=CONTAINER)
         said.append((its.call("StateChange", message.SerializeToString()), heard))
     said.append((its.call("PostCreateContainer"), ""))
     return said

@@ -164,7 +164,10 @@ class Saver:
             self._tell.checkpoint_saved(self._path)
 
     def _is_written(self, now: state.State) -> bool:
-        return self._written is not None and self._written.ledger is now.ledger
+        was = self._written
+        if was is None or was.ledger is not now.ledger:
+            return False
+        return was.inventory.leftovers.lingering == now.inventory.leftovers.lingering
 
     def _failed(self, why: str) -> None:
         if why != self._why:

@@ -68,7 +68,7 @@ def _called(now: state.State, name: str) -> list[events.Container]:
         if parts in (of(now, its).split("/"), of(now, its).split("/")[1:])
     ]
     attempts: dict[tuple[events.PodUid, str], events.Container] = {}
-    for its in sorted(meant, key=lambda its: (its.phase is events.Phase.STOPPED, its.id)):
+    for its in sorted(meant, key=lambda its: (now.inventory.has_ended(its), its.id)):
         attempts.setdefault((now.pod_of(its).uid, its.name), its)
     return sorted(attempts.values(), key=lambda its: its.id)
 

@@ -77,10 +77,12 @@ def test_a_name_that_several_pods_have_is_answered_with_their_containers() -> No
     assert names.find(now, "prod/web/main").sandbox == "sandbox-other"
 
 
-def test_of_several_attempts_the_one_that_runs_is_meant() -> None:
+@pytest.mark.parametrize("lingers", [False, True])
+def test_of_several_attempts_the_one_that_runs_is_meant(lingers: bool) -> None:
     first, second = nodes.creating(attempt=1), nodes.creating(attempt=2)
-    now = nodes.node(first)
-    now = lifecycle.absorb(now, events.ContainerStopped(pod=first.pod, container=first.container))
+    ending = events.ContainerStopped(pod=first.pod, container=first.container)
+    alive = frozenset((first.container.id,) if lingers else ())
+    now = lifecycle.absorb(nodes.node(first), ending, alive)
     assert names.find(now, "db/main").id == first.container.id
     now, _, _ = lifecycle.admit(now, second)
     assert names.find(now, "db/main").id == second.container.id

@@ -35,7 +35,7 @@ class Plugin:
     One at a time must run on a host: hold `instance.alone` around `run`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  whom it connects, and who is told
         self,
         *,
         identity: session.Identity,

@@ -259,3 +259,16 @@ async def test_a_resize_that_cannot_be_had_costs_nothing_that_is_held() -> None:
         assert its.claims() == before
         assert its.cpus(first) == before["default/db/main"]
         assert set(its.agent.state.ledger.unsatisfied) == {first}
+
+
+async def test_namespaces_that_are_to_be_left_alone_are_from_the_next_list_on() -> None:
+    async with ground.scene() as its:
+        [shared], [exclusive] = await its.run(LEFT_ALONE, SHARED), await its.run(DB, TWO)
+        await its.tell()
+        its.agent.renew(its.node.topology, schema.Config(unmanaged_namespaces=("own",)))
+        kinds = its.agent.state.ledger.intents
+        assert kinds[events.ContainerId(shared)].kind is intent.Kind.SHARED
+        await its.tell()
+        kinds = its.agent.state.ledger.intents
+        assert kinds[events.ContainerId(shared)].kind is intent.Kind.UNMANAGED
+        assert its.claims() == {"default/db/main": its.cpus(exclusive)}

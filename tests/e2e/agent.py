@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import yaml
@@ -29,8 +29,15 @@ _FOLDER = pathlib.Path("/run/e2e")
 class Agent:
     """One installation of the agent. `start` and `stop` as often as wanted; `forget` makes it a new one."""
 
-    def __init__(self, config: dict[str, object] | None = None, *, source: str = "auto") -> None:
-        """`source` is its door to the runtime."""
+    def __init__(
+        self,
+        config: dict[str, object] | None = None,
+        *,
+        source: str = "auto",
+        properties: Sequence[str] = (),
+    ) -> None:
+        """`source` is its door to the runtime, `properties` what its service has besides, as in a unit."""
+        self.properties = tuple(properties)
         self.mode = place.DOOR if source == "auto" else source
         """How it must be connected to count as settled."""
         self._source = source
@@ -58,6 +65,7 @@ class Agent:
         service += [
             f"--property=StandardError=append:{self.log}",
             f"--property=StandardOutput=append:{self.log}",
+            *(f"--property={its}" for its in self.properties),
         ]
         program = [sys.executable, "-m", "reconciler.cli.main", "run"]
         options_ = ["--config", str(self._config), "--source", self._source]

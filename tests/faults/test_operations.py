@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import pathlib
 import sys
 import types
@@ -108,7 +109,7 @@ async def test_a_hook_costs_the_same_among_few_and_among_many(tmp_path: pathlib.
         for size in (FEW, FEW, MANY):
             made.agent.state = crowded(made, size)
             await made.quiet()
-            counts.append(await instructions(lambda: HOOKS[hook](made)))
+            counts.append(await instructions(functools.partial(HOOKS[hook], made)))
             await made.quiet()
     _, few, many = counts
     assert 0 < many <= SLACK * few + A_POD.get(hook, 0) * MANY // 10, counts
@@ -119,13 +120,14 @@ async def test_a_list_costs_as_much_more_as_there_are_more_containers(tmp_path: 
     async with node.running(tmp_path) as made:
         for size in (MANY // 10, MANY):
             its = crowd(size)
-            counts.append(await instructions(lambda its=its: made.agent.synchronized(its, node.PEER)))  # type: ignore[misc]
+            counts.append(await instructions(functools.partial(made.agent.synchronized, its, node.PEER)))
             await made.quiet()
     assert counts[1] <= 10 * SLACK * counts[0], counts
 
 
-async def test_what_grows_is_counted(tmp_path: pathlib.Path) -> None:
-    counts = [
-        await instructions(lambda size=size: [str(its) for its in range(size)]) for size in (1000, 10_000)
-    ]  # type: ignore[misc]
+async def test_what_grows_is_counted() -> None:
+    def grows(size: int) -> list[str]:
+        return [str(its) for its in range(size)]
+
+    counts = [await instructions(functools.partial(grows, size)) for size in (1000, 10_000)]
     assert counts[1] > 5 * counts[0]

@@ -42,8 +42,8 @@ class Conflict:
 class _Fight:
     """What is known of a container that has drifted of late.
 
-    `wrong` is what the last look found, "" where it was in order; `written` whether it was repaired since.
-    `want` is what it was repaired to, `due` when it may be repaired again.
+    `wrong` is what the last look found, "" where it was in order; `written` whether it was repaired since,
+    `held` whether that was put off. `want` is what it was repaired to, `due` when it may be again.
     """
 
     seen_at: float
@@ -52,6 +52,7 @@ class _Fight:
     values: deque[str] = field(default_factory=lambda: deque(maxlen=_VALUES))
     wrong: str = ""
     written: bool = False
+    held: bool = False
     want: desired.Placement | None = None
     conflict: Conflict | None = None
     told: int = 0
@@ -88,11 +89,12 @@ class Fights:
         return its is not None and its.conflict is not None and at < its.due and its.want == want
 
     def held(self) -> dict[events.ContainerId, float]:
-        """Who is wrong and has to wait, and for how many seconds, as of the last pass."""
+        """Who is wrong and waits for a repair, and for how many seconds as of the last pass: 0 where it has
+        become due since the last look at it."""
         return {
-            id_: its.due - self._at
+            id_: max(its.due - self._at, 0.0)
             for id_, its in self._known.items()
-            if its.conflict is not None and its.wrong and its.due > self._at
+            if its.conflict is not None and (its.held or (its.wrong and its.written))
         }
 
     def document(self, id_: events.ContainerId) -> dict[str, object] | None:
@@ -117,7 +119,7 @@ class Fights:
         """
         its = self._known.setdefault(id_, _Fight(seen_at=at, opponent=opponent))
         again = its.written or its.wrong != value
-        its.wrong, its.written, its.seen_at = value, False, at
+        its.wrong, its.written, its.held, its.seen_at = value, False, False, at
         if not again:
             return None
         its.drifts.append(at)
@@ -125,11 +127,15 @@ class Fights:
         its.opponent = opponent
         return self._raise(its, at) if its.conflict is None else _count(its, its.conflict)
 
+    def hold(self, id_: events.ContainerId) -> None:
+        """What the last look found wrong was not repaired, because it has to wait."""
+        self._known[id_].held = True
+
     def wrote(self, id_: events.ContainerId, want: desired.Placement, at: float) -> None:
         """A container was written to: the next repair may have to wait."""
         if (its := self._known.get(id_)) is None:
             return
-        its.written, its.want = True, want
+        its.written, its.held, its.want = True, False, want
         if its.conflict is not None:
             its.due = at + its.pause / 2 * (1 + self.draw())
             its.pause = min(its.pause * 2, self.rules().longest_pause_seconds)
@@ -137,7 +143,7 @@ class Fights:
     def right(self, id_: events.ContainerId) -> None:
         """A look found a container in order, or gone."""
         if (its := self._known.get(id_)) is not None:
-            its.wrong = ""
+            its.wrong, its.held = "", False
 
     def forget(self, id_: events.ContainerId) -> None:
         """Drop what is known of a container that has ended."""

@@ -131,6 +131,7 @@ class Book:
             if want.quotas:
                 self._note_lift(id_, want, look)
             if isinstance(look, observed.Present) and in_order(want, look, outcome.online):
+                self.fights.hold(id_)
                 self.confirmed[id_] = _lasting(want) if want.quotas else want
                 self.fights.right(id_)
                 told += self._repaired(id_, look, at)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler import diff, events, fights, observed, opponents, plan, report
+from reconciler import diff, errors, events, fights, observed, opponents, plan, report
 from reconciler.config import schema
 from reconciler.policy import desired
 from tests.pipeline.samples import cpus, look
@@ -21,6 +21,7 @@ ID = events.ContainerId("one")
 GOOD, WRONG = look("2-3"), look("0-3")
 KUBELET = opponents.Opponent(kind="kubelet", name="kubelet", evidence="it says so")
 RULES = schema.Fights()
+BUSY = errors.HostFileError("one/cpuset.cpus", "write", 16, "busy")
 Told = list[tuple[str, Mapping[str, object]]]
 
 
@@ -35,8 +36,9 @@ class Ring:
         self.writes: list[float] = []
         self.look(0.0)
 
-    def look(self, at: float, *, stubborn: observed.Present | None = None) -> Told:
-        """A pass that ends at `at`; what it told. `stubborn` is what stands there right after a repair."""
+    def look(self, at: float, *, stubborn: observed.Present | None = None, refused: bool = False) -> Told:
+        """A pass that ends at `at`; what it told. `stubborn` is what stands there right after a repair, which
+        the kernel may have `refused`."""
         wanted, looks = {ID: self.want}, {ID: self.is_now}
         differences = diff.compare(wanted, looks, self.book.confirmed, ONLINE)
         held = frozenset(its.container for its in differences if self.book.fights.holds(ID, self.want, at))
@@ -44,10 +46,11 @@ class Ring:
         after: dict[events.ContainerId, observed.Look] = {}
         if differences and not held and differences[0].files:
             self.writes.append(at)
-            self.is_now = stubborn or look(str(self.want.cpus))
+            if not refused:
+                self.is_now = stubborn or look(str(self.want.cpus))
             text, phase = str(self.want.cpus), plan.Phase.SETTLE
             write = plan.Write(container=ID, file=observed.CPUS, text=text, phase=phase)
-            results, after = (report.Result(write=write),), {ID: self.is_now}
+            results, after = (report.Result(write=write, error=BUSY if refused else None),), {ID: self.is_now}
         outcome = report.Outcome(
             wanted=wanted,
             looks=looks,
@@ -178,6 +181,20 @@ def test_who_waits_is_drifted_and_neither_failed_nor_told(fought: Ring) -> None:
     assert fought.book.counters == report.Counters(found=3, repaired=2)
     assert fought.look(2.15) == []
     assert fought.book.counters == report.Counters(found=3, repaired=3)
+
+
+def test_who_becomes_due_while_others_are_looked_at_is_not_forgotten(fought: Ring) -> None:
+    fought.drift(2.05)
+    list(fought.book.fights.passed(3.0))
+    assert fought.book.fights.held() == {ID: 0.0}
+
+
+def test_a_repair_that_fails_in_a_conflict_is_tried_again_like_any_other(fought: Ring) -> None:
+    fought.drift(2.05)
+    list(fought.book.fights.passed(3.0))
+    fought.is_now = WRONG
+    fought.look(3.1, refused=True)
+    assert (fought.book.fights.held(), fought.book.retry_in()) == ({}, 0.1)
 
 
 def test_what_is_wanted_anew_does_not_wait(fought: Ring) -> None:

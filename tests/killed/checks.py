@@ -16,6 +16,9 @@ _BAD = (
     *("agent.failed", "nri.handler-failed", "library.said", "host.limited", "drift.unrepairable"),
     *("checkpoint.set-aside", "checkpoint.misfit", "checkpoint.failed", "placement.unsatisfied"),
 )
+_HALF_MADE = "cpuset.cpus: no such file"
+"""What can be said of a group that the stand-in is about to make: unlike the kernel, it makes the files after
+the directory."""
 
 
 def saved(node: ground.Node) -> Claims:
@@ -89,7 +92,7 @@ def disturbed_nobody(agent: agents.Agent, cpusets: Claims, held: Claims) -> None
 
 def said_nothing_bad(agent: agents.Agent) -> None:
     """Its log has no complaint."""
-    said = agent.records(*_BAD)
+    said = [record for record in agent.records(*_BAD) if _HALF_MADE not in record.get("reason", "")]
     assert said == [], said
 
 

@@ -9,7 +9,7 @@ from tests.killed import agents, ground, play, steps
 
 WIDTH = 4
 """Nodes at a time: most of the time one waits for the other."""
-STRIDE = 4
+STRIDE = 5
 """Of the steps, a test run takes one in so many; it is no divisor of what one checkpoint has."""
 _TRIES = 3
 """Attempts to die at a step: on a machine with much to do two changes may be saved as one, or one as two."""

@@ -21,7 +21,7 @@ Door = Literal["nri", "cri"]
 Status = dict[str, Any]
 _LISTS = 3
 """Lists after which everything that was there before the first of them has been told to the agent."""
-_PAUSE = 0.01
+_PAUSE = 0.02
 _UNBORN = events.Phase.CREATED
 
 

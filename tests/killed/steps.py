@@ -78,7 +78,7 @@ class Steps:
         _put(saving, "PAUSE", 0.0)
         _put(saving, "SHARE", 0)
         _put(polling, "_GAP", 0.005)
-        _put(polling, "Runtime", functools.partial(polling.Runtime, period=0.01))
+        _put(polling, "Runtime", functools.partial(polling.Runtime, period=0.03))
 
     def _both(self, owner: object, name: str, kind: str, what: Callable[..., str] = lambda *_: "") -> None:
         done: Callable[..., Any] = getattr(owner, name)

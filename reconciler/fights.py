@@ -19,6 +19,8 @@ from reconciler.policy import desired
 
 FIRST_PAUSE_SECONDS = 0.1
 """After a repair in a conflict; the pauses double up to `fights.longestPauseSeconds`."""
+_OVERDUE_SECONDS = 5.0
+"""So long after a repair was due nobody is asked to look once more."""
 _VALUES = 8
 """So many of the values that were found are kept: the newest."""
 _MOST_DRIFTS = 100
@@ -89,12 +91,17 @@ class Fights:
         return its is not None and its.conflict is not None and at < its.due and its.want == want
 
     def held(self) -> dict[events.ContainerId, float]:
-        """Who is wrong and waits for a repair, and for how many seconds as of the last pass: 0 where it has
-        become due since the last look at it."""
+        """Who is wrong and waits for a repair, and for how many seconds as of the last pass.
+
+        One that has become due while others were looked at waits a little longer. One that cannot be looked at,
+        or that nothing is wanted of any more, is left to full passes after some tries.
+        """
         return {
-            id_: max(its.due - self._at, 0.0)
+            id_: its.due - self._at if its.due > self._at else FIRST_PAUSE_SECONDS
             for id_, its in self._known.items()
-            if its.conflict is not None and (its.held or (its.wrong and its.written))
+            if its.conflict is not None
+            and (its.held or (its.wrong and its.written))
+            and self._at - its.due < _OVERDUE_SECONDS
         }
 
     def document(self, id_: events.ContainerId) -> dict[str, object] | None:

@@ -186,7 +186,9 @@ def test_who_waits_is_drifted_and_neither_failed_nor_told(fought: Ring) -> None:
 def test_who_becomes_due_while_others_are_looked_at_is_not_forgotten(fought: Ring) -> None:
     fought.drift(2.05)
     list(fought.book.fights.passed(3.0))
-    assert fought.book.fights.held() == {ID: 0.0}
+    assert fought.book.fights.held() == {ID: 0.1}
+    list(fought.book.fights.passed(7.2))
+    assert fought.book.fights.held() == {}
 
 
 def test_a_repair_that_fails_in_a_conflict_is_tried_again_like_any_other(fought: Ring) -> None:

@@ -93,8 +93,8 @@ class Fights:
     def held(self) -> dict[events.ContainerId, float]:
         """Who is wrong and waits for a repair, and for how many seconds as of the last pass.
 
-        One that has become due while others were looked at waits a little longer. One that cannot be looked at,
-        or that nothing is wanted of any more, is left to full passes after some tries.
+        One that has become due while others were looked at waits a little longer. One that cannot be looked
+        at, or that nothing is wanted of any more, is left to full passes after some tries.
         """
         return {
             id_: its.due - self._at if its.due > self._at else FIRST_PAUSE_SECONDS

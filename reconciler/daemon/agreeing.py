@@ -118,7 +118,8 @@ class Agreeing:
             self.failed += 1
             self._pause(id_)
             self._queue[id_] = None
-            if str(error) != self._told:
+            # That the runtime is away is said by the mode.
+            if not isinstance(error, errors.Retryable) and str(error) != self._told:
                 self._told = str(error)
                 self._tell.disagreed(self._now(), id_, self._told)
         except Exception as error:  # noqa: BLE001  the next one must have its turn

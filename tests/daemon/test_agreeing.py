@@ -35,7 +35,7 @@ class Runtime(client.Client):
         self.record = record
         self.asked: list[tuple[float, str]] = []
         self.told: list[tuple[float, str, cri.LinuxContainerResources]] = []
-        self.refuses = False
+        self.fails: errors.ReconcilerError | None = None
 
     async def container_status(self, container: str, *, verbose: bool = False) -> cri.ContainerStatusResponse:
         assert verbose
@@ -47,8 +47,8 @@ class Runtime(client.Client):
     async def update_resources(self, container: str, linux: cri.LinuxContainerResources) -> None:
         await asyncio.sleep(0.5)
         self.told.append((asyncio.get_running_loop().time(), container, linux))
-        if self.refuses:
-            raise errors.Refused("it does not like to")
+        if self.fails is not None:
+            raise self.fails
 
 
 class Scene:
@@ -135,13 +135,19 @@ async def test_only_the_cpuset_is_told() -> None:
         assert (id_, linux) == (scene.ids[0], cri.LinuxContainerResources(cpuset_cpus="0-7"))
 
 
-async def test_a_refusal_is_tried_again_after_the_same_pauses_and_told_once() -> None:
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(errors.Refused("it does not like to"), 1), (errors.Retryable("it is away, as the mode says"), 0)],
+)
+async def test_a_failure_is_tried_again_after_the_same_pauses_and_a_refusal_told_once(
+    error: errors.ReconcilerError, told: int
+) -> None:
     async with served() as scene:
-        scene.runtime.refuses = True
+        scene.runtime.fails = error
         await scene.drift(1, scene.ids[0])
         await asyncio.sleep(100)
         assert len(scene.runtime.told) in (6, 7)
-        assert scene.log.getvalue().count("agreement.failed") == 1
+        assert scene.log.getvalue().count("agreement.failed") == told
         assert (scene.agreeing.failed, scene.agreeing.made) == (len(scene.runtime.told), 0)
 
 

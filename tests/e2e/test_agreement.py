@@ -85,13 +85,15 @@ async def test_a_stale_record_is_written_back_once_and_then_the_runtime_agrees(
     made = await polling.until_logged("agreement.made", id=id_)
     assert (made["record_before"], made["cpus"]) == ("0-3", "2-3")
     assert polling.records("drift.found", id=id_, observed="0-3")
-    before = (await settle.settle(machine, polling))["drift"]["found"]
+    await settle.settle(machine, polling)
+    before = len(polling.records("drift.found", id=id_))
     await machine.update(id_, cpu_quota=160_000)
     cgroup = machine.cgroup(pod, id_)
     assert cgroup.read("cpu.max").startswith("160000 ")
     if place.HAS_SYSTEMD:
         systemd.systemctl("daemon-reload")
-    status = await settle.settle(machine, polling)
+    # The pause container, of which nobody was made to agree, may drift.
+    await settle.settle(machine, polling)
     found = polling.records("drift.found", id=id_)
-    assert (cgroup.cpus, cgroup.allowed(), status["drift"]["found"]) == ("2-3", {"2-3"}, before), found
+    assert (cgroup.cpus, cgroup.allowed(), len(found)) == ("2-3", {"2-3"}, before), found
     print(f"told the runtime in {made['ms']} ms")

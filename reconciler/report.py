@@ -131,7 +131,6 @@ class Book:
             if want.quotas:
                 self._note_lift(id_, want, look)
             if isinstance(look, observed.Present) and in_order(want, look, outcome.online):
-                self.fights.hold(id_)
                 self.confirmed[id_] = _lasting(want) if want.quotas else want
                 self.fights.right(id_)
                 told += self._repaired(id_, look, at)
@@ -139,6 +138,7 @@ class Book:
                 self.fights.right(id_)
                 self._troubles.pop(id_, None)
             elif id_ in outcome.held:
+                self.fights.hold(id_)
                 self._troubles[id_].reason = "somebody changes it again and again: it is repaired in a moment"
             else:
                 why = errors_by_container.get(id_) or reasons.why(want, look)

@@ -7,7 +7,6 @@ each write, each pass without failures, and what refusing and taking back leave 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -47,13 +46,14 @@ class Agent:
     book: report.Book = field(default_factory=report.Book, init=False)
     walker: walk.Walker = field(init=False)
     gone: list[walk.Gone] = field(default_factory=list, init=False)
+    time: float = field(default=0.0, init=False)
+    """Seconds. So many go by from pass to pass that no two drifts make a conflict, in which repairs wait."""
     steps: int = field(default=0, init=False)
     """Counts what has changed the state: whether anything came in between."""
 
     def __post_init__(self) -> None:
         tree = cast("cgroupfs.Cgroupfs", self.ground)
-        # So much time goes by that no two drifts make a conflict, in which repairs would have to wait.
-        self.walker = walk.Walker(tree, self.book, Silence(), clock=itertools.count(0.0, 1000.0).__next__)
+        self.walker = walk.Walker(tree, self.book, Silence(), clock=lambda: self.time)
 
     def create(
         self, event: events.ContainerCreating, meanwhile: Callable[[], None] = nothing
@@ -62,8 +62,9 @@ class Agent:
         before, files = self.now, dict(self.ground.cpus)
         try:
             after, placement, what = lifecycle.admit(before, event)
-        except errors.Refused:
+        except errors.Refused as refused:
             self.reached["refused"] += 1
+            self.reached["refused for a ceiling"] += "maxExclusiveCpus" in str(refused)
             assert (self.now, self.ground.cpus) == (before, files)
             return None
         step = transaction.Transaction(before=before, after=after, id_=event.container.id)
@@ -180,7 +181,9 @@ class Agent:
         if scope is None:
             self._compare_a_part_with_the_whole()
         looked_at = None if scope is None else {*scope, *gates}
-        self.ground.watch = witness.Witness(self.ground, wanted, looked_at).wrote
+        kin = witness.kin(self.now, wanted)
+        self.ground.watch = witness.Witness(self.ground, wanted, kin, looked_at).wrote
+        self.time += 1000.0
         done = self.walker.run(
             self.now, walk.Request(scope=scope, gates=frozenset(gates), gone=tuple(self.gone))
         )
@@ -188,7 +191,7 @@ class Agent:
         tally.passed(self.reached, done)
         if scope is None and self.now.pool and not any(its.failed or its.gone for its in done.results):
             assert witness.misplaced(self.ground, wanted) == {}
-            assert list(witness.trespasses(self.ground, wanted)) == []
+            assert list(witness.trespasses(self.ground, wanted, kin)) == []
         for id_, verdict in done.verdicts.items():
             if not verdict:
                 self._check_gate(id_, wanted)
@@ -244,6 +247,8 @@ class Agent:
         self.steps += 1
         invariants.check_leftovers(before, after)
         invariants.check_floor(since or before, after)
+        for namespace in {pod.namespace for pod in after.inventory.pods.values()}:
+            invariants.check_ceiling(since or before, after, namespace)
         if chosen:
             invariants.check_choices(before, after)
         if whole:

@@ -29,9 +29,14 @@ POD = st.sampled_from(NAMES)
 SORTS = st.sampled_from(("integer", "listed", "integer", "listed", "shared", "listed shared", "own lists"))
 WIDTHS = st.sampled_from((1, 2, 2, 3))
 CONTAINERS = st.sampled_from(("main", "main", "side", "init"))
+CLINGS = st.sampled_from((False, True))
+"""Whether a process of a container that ends cannot end."""
 FAILING = st.sampled_from((0, 0, 1, 2, 4, 8, 5, 15, 255))
 """Bits of the groups to which the next write fails."""
 MEANWHILE = st.sampled_from(("nothing", "nothing", "a creation", "a pod's end", "an exit", "hotplug"))
+OVERLAP = st.sampled_from(("refuse", "refuse", "refuse", "allow"))
+CEILING = st.sampled_from((8, 8, 8, 8, 8, 4, 2))
+"""The most CPUs that the capped namespace may hold exclusively; 8 are all there are."""
 
 
 MEMBER = st.tuples(COUNTS, FORBIDS)

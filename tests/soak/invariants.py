@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler import events, intent
 from reconciler.cpu.idset import CpuSet
-from reconciler.policy import desired, state
+from reconciler.policy import bounds, desired, state
 
 
 def check(now: state.State, mask: int) -> None:
@@ -21,17 +21,24 @@ def check(now: state.State, mask: int) -> None:
 
 
 def check_claims(now: state.State) -> None:
-    """Exclusive claims are disjoint from all others, and the ledger's unions are those of its claims."""
-    exclusive = pinned = 0
+    """Exclusive claims are disjoint from all others, and the ledger's unions are those of its claims.
+
+    Where lists may overlap, only integer containers' are.
+    """
+    overlap = now.terms.config.annotated_overlap == "allow"
+    exclusive = pinned = listed = 0
     for claim in now.ledger.claims.values():
         assert claim.cpus
         assert claim.holders
+        may_overlap = listed if overlap and claim.kind is not intent.Kind.INTEGER else 0
+        assert not claim.cpus.bits & exclusive & ~may_overlap, f"{claim} and another"
+        assert not (claim.exclusive and claim.cpus.bits & pinned & ~may_overlap), f"{claim} and another"
+        if claim.kind is not intent.Kind.INTEGER:
+            listed |= claim.cpus.bits
         if claim.exclusive:
-            assert not claim.cpus.bits & exclusive, f"{claim} and another"
             exclusive |= claim.cpus.bits
         else:
             pinned |= claim.cpus.bits
-    assert not exclusive & pinned
     assert (now.ledger.exclusive.bits, now.ledger.pinned.bits) == (exclusive, pinned)
     for cpus in now.ledger.former.values():
         assert cpus
@@ -43,7 +50,8 @@ def check_entitlement(now: state.State, everything: desired.Desired) -> None:
         what = now.ledger.intents[id_]
         assert its.cpus
         if its.owner is None:
-            assert its.cpus.isdisjoint(now.ledger.exclusive)
+            overlap = what.kind in intent.CLAIMING and now.terms.config.annotated_overlap == "allow"
+            assert overlap or its.cpus.isdisjoint(now.ledger.exclusive)
         else:
             assert its.cpus == now.ledger.claims[its.owner].cpus
             assert not its.cpus.isdisjoint(now.terms.topology.online)
@@ -86,6 +94,14 @@ def check_floor(before: state.State, after: state.State) -> None:
     """Under the terms of `after`, the pool stays above its minimum or does not shrink."""
     had = len(after.terms.poolable - before.ledger.exclusive)
     assert len(after.pool) >= min(after.terms.min_shared, had)
+
+
+def check_ceiling(before: state.State, after: state.State, namespace: str) -> None:
+    """Under the terms of `after`, a namespace stays under its ceiling or holds no more than before."""
+    most = after.terms.config.most_exclusive(namespace)
+    if most is not None:
+        held = len(bounds.held_by(after.ledger, namespace))
+        assert held <= max(most, len(bounds.held_by(before.ledger, namespace)))
 
 
 def check_choices(before: state.State, after: state.State) -> None:

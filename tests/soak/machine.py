@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable
+from typing import Literal
 
 import hypothesis
 from hypothesis import stateful
@@ -34,12 +35,26 @@ class Machine(stateful.RuleBasedStateMachine):
         shape=st.sampled_from(draws.SHAPES),
         mask=st.integers(0, 0xFFFF),
         minimum=st.sampled_from((1, 1, 2)),
+        overlap=draws.OVERLAP,
+        ceiling=draws.CEILING,
         crowd=draws.CROWDS,
     )
-    def boot(self, shape: machine.Shape, mask: int, minimum: int, crowd: tuple[tuple[int, str], ...]) -> None:
-        self.its = runtime.Runtime(
-            shape, self.reached, config=schema.Config(min_shared_cpus=minimum), mask=mask
+    def boot(
+        self,
+        *,
+        shape: machine.Shape,
+        mask: int,
+        minimum: int,
+        overlap: Literal["refuse", "allow"],
+        ceiling: int,
+        crowd: tuple[tuple[int, str], ...],
+    ) -> None:
+        config = schema.Config(
+            min_shared_cpus=minimum,
+            annotated_overlap=overlap,
+            max_exclusive_cpus={runtime.CAPPED: ceiling},
         )
+        self.its = runtime.Runtime(shape, self.reached, config=config, mask=mask)
         for name, (count, forbid) in zip(draws.NAMES, crowd, strict=False):
             self.its.run(name, samples.GUARANTEED, {intent.FORBID: forbid} if forbid else {})
             self.its.create(name, "main", count)
@@ -126,27 +141,11 @@ class Machine(stateful.RuleBasedStateMachine):
         if unborn := sorted(self.its.unborn):
             self.its.bear(unborn[choice % len(unborn)])
 
-    @stateful.rule(choice=draws.CHOICE, dropped=st.booleans(), ended=st.booleans())
-    def linger(self, choice: int, dropped: bool, ended: bool) -> None:
-        """A process of a container cannot end, and the container does, and maybe its pod."""
+    @stateful.rule(choice=draws.CHOICE, dropped=st.booleans(), clings=draws.CLINGS)
+    def exit(self, choice: int, dropped: bool, clings: bool) -> None:
         if its := self._one(choice, events.Phase.RUNNING):
-            self.its.cling(its)
-            name = next(name for name, pod in self.its.pods.items() if its.startswith(pod.sandbox))
-            if ended:
-                self.its.end(name)
-            else:
-                self.its.exit(its)
-                if dropped:
-                    self.its.drop(its)
-
-    @stateful.rule(choice=draws.CHOICE, noticed=st.booleans())
-    def let_go(self, choice: int, noticed: bool) -> None:
-        if there := sorted(self.its.ground.stubborn):
-            self.its.let_go(there[choice % len(there)], noticed=noticed)
-
-    @stateful.rule(choice=draws.CHOICE, dropped=st.booleans())
-    def exit(self, choice: int, dropped: bool) -> None:
-        if its := self._one(choice, events.Phase.RUNNING):
+            if clings:
+                self.its.cling(its)
             self.its.exit(its)
             if dropped:
                 self.its.drop(its)
@@ -156,12 +155,15 @@ class Machine(stateful.RuleBasedStateMachine):
         if its := self._one(choice, events.Phase.STOPPED):
             self.its.drop(its)
 
-    @stateful.rule(name=draws.POD, again=st.booleans())
-    def end(self, name: str, again: bool) -> None:
+    @stateful.rule(name=draws.POD, again=st.booleans(), clings=draws.CLINGS)
+    def end(self, name: str, again: bool, clings: bool) -> None:
+        name = self._pod(name)
+        if clings:
+            self.its.cling_all(name)
         if again:
-            self.its.again(self._pod(name))
+            self.its.again(name)
         else:
-            self.its.end(self._pod(name))
+            self.its.end(name)
 
     @stateful.rule(
         how=st.sampled_from(("restart", "remember", "reconnect", "miss", "miss an end")),
@@ -199,10 +201,17 @@ class Machine(stateful.RuleBasedStateMachine):
         minimum=st.sampled_from((1, 2, 4)),
         reserved=st.sampled_from(("", "0", "0-1", "5")),
         memory=st.sampled_from(("leave", "pin")),
+        ceiling=draws.CEILING,
     )
-    def reload(self, minimum: int, reserved: str, memory: str) -> None:
+    def reload(self, minimum: int, reserved: str, memory: str, ceiling: int) -> None:
         self.its.config = schema.convert(
-            {"minSharedCpus": minimum, "reservedCpus": reserved, "integerMemory": memory}
+            {
+                "minSharedCpus": minimum,
+                "reservedCpus": reserved,
+                "integerMemory": memory,
+                "annotatedOverlap": self.its.config.annotated_overlap,
+                "maxExclusiveCpus": {runtime.CAPPED: ceiling},
+            }
         )
         self.its.notice()
 
@@ -217,9 +226,12 @@ class Machine(stateful.RuleBasedStateMachine):
         if its := self._one(choice, events.Phase.RUNNING):
             self.its.ground.vanishing.add(its)
 
-    @stateful.rule()
-    def heal(self) -> None:
-        self.its.heal()
+    @stateful.rule(what=st.sampled_from(("writes", "processes")), choice=draws.CHOICE, noticed=st.booleans())
+    def heal(self, what: str, choice: int, noticed: bool) -> None:
+        if what == "writes":
+            self.its.heal()
+        elif there := sorted(self.its.ground.stubborn):
+            self.its.let_go(there[choice % len(there)], noticed=noticed)
 
     @stateful.rule(choice=draws.CHOICE, cpus=draws.SOME)
     def drift(self, choice: int, cpus: int) -> None:

@@ -17,6 +17,8 @@ from reconciler.sim import machine
 from tests.pipeline import samples
 from tests.soak import decisions, kernel, tally, witness
 
+CAPPED = "capped"
+"""The namespace of every other pod."""
 FRACTION = events.CpuLimits(shares=1536, quota=150_000, period=samples.PERIOD)
 
 
@@ -58,11 +60,13 @@ class Runtime:
     # What kubelet asks for.
 
     def run(self, name: str, qos: events.Qos, annotations: Mapping[str, str]) -> None:
-        """A new pod of this name; an older one ends first. Every other name has a pause container."""
+        """A new pod of this name; an older one ends first. Every other name has a pause container, and the
+        others are in the namespace that can have a ceiling."""
         self.end(name)
         self._attempts += 1
         pod = samples.pod(name, qos=qos, annotations=annotations)
-        self._sandbox(name, dataclasses.replace(pod, uid=events.PodUid(f"uid-{name}-{self._attempts}")))
+        uid, namespace = f"uid-{name}-{self._attempts}", CAPPED if ord(name[-1]) % 2 else pod.namespace
+        self._sandbox(name, dataclasses.replace(pod, uid=events.PodUid(uid), namespace=namespace))
 
     def again(self, name: str) -> None:
         """The pod's sandbox has died, and it gets another one."""
@@ -159,6 +163,13 @@ class Runtime:
     def cling(self, id_: events.ContainerId) -> None:
         """A process of a container cannot end, whatever its runtime does, until it is let go."""
         self.ground.stubborn.add(id_)
+
+    def cling_all(self, name: str) -> None:
+        """A process of every container of a pod that runs cannot end."""
+        pod = self.pods.get(name)
+        for id_, its in self.containers.items():
+            if pod is not None and its.sandbox == pod.sandbox and its.phase is events.Phase.RUNNING:
+                self.cling(id_)
 
     def let_go(self, id_: str, *, noticed: bool = True) -> None:
         """It can end now, and does if it should have; the agent sees it now, or when it looks again."""
@@ -299,7 +310,7 @@ class Runtime:
             return
         wanted = desired.desired(self.agent.now)
         assert witness.misplaced(self.ground, wanted) == {}
-        assert list(witness.trespasses(self.ground, wanted)) == []
+        assert list(witness.trespasses(self.ground, wanted, witness.kin(self.agent.now, wanted))) == []
         assert self.agent.everything().results == ()
         now, again = self.agent.now.ledger, lifecycle.retry(self.agent.now).ledger
         assert (again.claims, set(again.unsatisfied)) == (now.claims, set(now.unsatisfied))

@@ -28,6 +28,8 @@ def granted(
     what: intent.Intent,
 ) -> None:
     """A creation that was granted: whose CPUs it has got."""
+    if what.kind in _ANNOTATED:
+        reached["lists that overlap"] += bool(state.overlapping(after.ledger.claims))
     if what.kind in _ANNOTATED and what.own_list:
         reached["granted to a container's own list"] += 1
     if what.kind is not intent.Kind.INTEGER:

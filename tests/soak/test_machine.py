@@ -15,7 +15,8 @@ from tests.pipeline import samples
 from tests.pipeline.samples import cpus
 from tests.soak import invariants, kernel, machine, runtime, witness
 
-# covers: PRD-2.12, PRD-4.1, PRD-4.2, PRD-4.4, PRD-4.5, PRD-4.7, PRD-4.8, PRD-5.4, PRD-5.5, PRD-5.6, PRD-6.5, PRD-6.8
+# covers: PRD-1.12, PRD-2.12, PRD-2.14, PRD-4.1, PRD-4.2, PRD-4.4, PRD-4.5, PRD-4.7, PRD-4.8
+# covers: PRD-5.4, PRD-5.5, PRD-5.6, PRD-6.5, PRD-6.8
 
 SEQUENCES = 2000
 REACHED = {
@@ -34,12 +35,14 @@ REACHED = {
     "keeps its CPUs through a restart": 40,
     "leftovers found again": 25,
     "leftovers that are over": 300,
+    "lists that overlap": 60,
     "moves": 100,
     "moves of several": 5,
     "nodes without a CPU": 100,
     "part of a pass": 1000,
     "plans of all phases": 50,
     "refused": 500,
+    "refused for a ceiling": 20,
     "resize from annotated-exclusive to annotated-shared": 1,
     "resize from annotated-shared to annotated-exclusive": 1,
     "resize from integer to shared": 10,
@@ -64,7 +67,7 @@ REACHED = {
 
 def test_every_sequence_keeps_the_invariants_and_they_reach_what_they_are_about() -> None:
     # One seed, or what it reaches would depend on chance; `make soak` runs others.
-    reached = machine.run(SEQUENCES, seed=1)
+    reached = machine.run(SEQUENCES, seed=2)
     assert {what: reached[what] for what, least in REACHED.items() if reached[what] < least} == {}
 
 
@@ -73,6 +76,7 @@ WANTED: desired.Desired = {
     events.ContainerId("a"): desired.Placement(cpus=cpus("2-3"), owner=OWNER),
     events.ContainerId("shared"): desired.Placement(cpus=cpus("0-1,4-7")),
 }
+KIN = {"a": OWNER}
 
 
 def ground(**files: str) -> kernel.Kernel:
@@ -93,7 +97,7 @@ def ground(**files: str) -> kernel.Kernel:
 )
 def test_the_witness_sees_a_write_that_puts_two_on_a_cpu(files: dict[str, str], path: str, text: str) -> None:
     tree = ground(**files)
-    tree.watch = witness.Witness(tree, WANTED).wrote
+    tree.watch = witness.Witness(tree, WANTED, KIN).wrote
     with pytest.raises(AssertionError, match="was put on CPU"):
         tree.write(path, observed.CPUS, text)
 
@@ -108,7 +112,7 @@ def test_the_witness_sees_a_write_that_puts_two_on_a_cpu(files: dict[str, str], 
 )
 def test_the_witness_lets_pass_what_makes_nothing_worse(files: dict[str, str], path: str, text: str) -> None:
     tree = ground(**files)
-    tree.watch = witness.Witness(tree, WANTED).wrote
+    tree.watch = witness.Witness(tree, WANTED, KIN).wrote
     tree.write(path, observed.CPUS, text)
 
 

@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Hashable, Iterator, Mapping, Set
 
-from reconciler import events
+from reconciler import events, intent
 from reconciler.cpu.idset import CpuSet
 from reconciler.policy import desired, state
 from tests.soak import kernel
 
-Holding = tuple[int, state.ClaimKey]
-"""The CPUs of an exclusive claim as bits, and its key, which containers of one pod may have in common."""
+Kin = Mapping[str, Hashable]
+"""By path, what those have in common who may be on each other's exclusive CPUs."""
+Holding = tuple[int, Hashable]
+"""The CPUs of an exclusive claim as bits, and whose kin may be on them."""
+
+
+def kin(now: state.State, wanted: desired.Desired) -> Kin:
+    """Containers with the same claim; where lists may overlap, all that run on one."""
+    overlap = now.terms.config.annotated_overlap == "allow"
+    found: dict[str, Hashable] = {}
+    for id_, its in wanted.items():
+        container, what = now.inventory.containers[id_], now.ledger.intents[id_]
+        claim = state.claim_of(now.ledger, now.pod_of(container), container, what)
+        if claim is not None and overlap and claim.kind is not intent.Kind.INTEGER:
+            found[id_] = "lists"
+        elif its.owner is not None:
+            found[id_] = its.owner
+    return found
 
 
 class Witness:
     """Knows who is to hold what in one pass, and who was where when it began."""
 
     def __init__(
-        self, ground: kernel.Kernel, wanted: desired.Desired, scope: Set[events.ContainerId] | None = None
+        self,
+        ground: kernel.Kernel,
+        wanted: desired.Desired,
+        its_kin: Kin,
+        scope: Set[events.ContainerId] | None = None,
     ) -> None:
         """`scope` are the containers that the pass looks at, None for all."""
         self._ground = ground
         self._scope = wanted.keys() if scope is None else wanted.keys() & scope
+        self._kin = its_kin
         self._holdings: dict[str, Holding] = {
-            id_: (its.cpus.bits, its.owner) for id_, its in wanted.items() if its.owner is not None
+            id_: (its.cpus.bits, its_kin[id_]) for id_, its in wanted.items() if its.owner is not None
         }
         self._began = {path: ground.reach(path).bits for path in ground.cpus}
 
@@ -36,7 +57,7 @@ class Witness:
         """
         gained = after.bits & ~(before or self._ground.online).bits
         own = self._holdings.get(path)
-        for holder, claim in self._others(own):
+        for holder, claim in self._others(self._kin.get(path)):
             says = self._ground.cpus[holder].bits
             kept = claim if says and not says & ~claim else 0
             came = after.bits & ~self._began[path]
@@ -46,31 +67,29 @@ class Witness:
             self._took(path, own, before.bits, after.bits)
 
     def _took(self, path: str, own: Holding, before: int, after: int) -> None:
-        claim, owner = own
+        claim, family = own
         taken = claim & after & ~before
         kept = 0 if after & ~claim else claim
         for other in self._ground.cpus:
-            other_holding = self._holdings.get(other)
-            if other == path or (other_holding is not None and other_holding[1] == owner):
+            if other == path or self._kin.get(other) == family:
                 continue
             there = self._ground.reach(other).bits
             wrong = there & ((taken if other in self._scope else 0) | (kept & ~self._began[other]))
             assert not wrong, f"{path} was put on CPU {CpuSet.from_bits(wrong)} with {other} there"
 
-    def _others(self, own: Holding | None) -> Iterator[tuple[str, int]]:
-        for holder, (claim, owner) in self._holdings.items():
-            if holder in self._ground.cpus and (own is None or owner != own[1]):
+    def _others(self, family: Hashable) -> Iterator[tuple[str, int]]:
+        for holder, (claim, others) in self._holdings.items():
+            if holder in self._ground.cpus and others != family:
                 yield holder, claim
 
 
-def trespasses(ground: kernel.Kernel, wanted: desired.Desired) -> Iterator[str]:
+def trespasses(ground: kernel.Kernel, wanted: desired.Desired, its_kin: Kin) -> Iterator[str]:
     """Who is on whose exclusive CPUs now, as sentences."""
     for holder, its in wanted.items():
         if its.owner is None or holder not in ground.cpus:
             continue
         for path in ground.cpus:
-            other = wanted.get(events.ContainerId(path))
-            if path != holder and (other is None or other.owner != its.owner):
+            if path != holder and its_kin.get(path) != its_kin[holder]:
                 wrong = ground.reach(path) & its.cpus
                 if wrong:
                     yield f"{path} is on CPU {wrong} of {holder}"

@@ -13,6 +13,10 @@ CPUS = "cpuset.cpus"
 MEMS = "cpuset.mems"
 EFFECTIVE_CPUS = "cpuset.cpus.effective"
 EFFECTIVE_MEMS = "cpuset.mems.effective"
+EXCLUSIVE = "cpuset.cpus.exclusive"
+PARTITION = "cpuset.cpus.partition"
+MEMBER = "member"
+"""What `cpuset.cpus.partition` says of a group that is no partition."""
 INNER = "container"
 """The group that crun makes inside a container's scope and keeps the processes in."""
 
@@ -43,6 +47,23 @@ class Quota:
 
     file: str
     says: Bandwidth | errors.HostFileError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """What the partition files of one cgroup say (cgroup-v2.rst, "Cpuset Interface Files").
+
+    `exclusive` is `cpuset.cpus.exclusive`. `state` is `cpuset.cpus.partition`: `member`, `root` or
+    `isolated`, or one of the latter with ` invalid (REASON)` where the kernel does not keep others away.
+    """
+
+    exclusive: CpuSet
+    state: str
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the group is as one that nobody has made anything of."""
+        return self.state == MEMBER and not self.exclusive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

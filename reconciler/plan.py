@@ -34,7 +34,8 @@ class Write:
     """One file of one container to write.
 
     `vacates` are the CPUs that the write frees for others. If it fails they stay occupied, and no later
-    write whose `needs` has one of them may be made.
+    write whose `needs` has one of them may be made. `group` is the cgroup that the file is in, "" for the
+    container's own.
     """
 
     container: events.ContainerId
@@ -43,6 +44,7 @@ class Write:
     phase: Phase
     needs: CpuSet = CpuSet()
     vacates: CpuSet = CpuSet()
+    group: str = ""
 
 
 Plan = tuple[Write, ...]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from reconciler import errors, events, fights, observed, opponents, plan, reasons
+from reconciler import errors, events, fights, isolations, observed, opponents, plan, reasons
 from reconciler.cpu.idset import CpuSet
 from reconciler.diff import Cause, Difference, granted, in_order, settled
 from reconciler.policy import desired
@@ -63,15 +63,7 @@ class Outcome:
 class Entry:
     """One thing to tell: `event` is the log's event name, `fields` its values."""
 
-    event: Literal[
-        "drift.found",
-        "drift.repaired",
-        "drift.unrepairable",
-        "placement.failed",
-        "conflict.raised",
-        "conflict.goes-on",
-        "conflict.ended",
-    ]
+    event: fights.News | isolations.Event | Literal["placement.failed"]
     container: events.ContainerId
     fields: Mapping[str, object]
 
@@ -110,6 +102,7 @@ class Book:
     lifted: set[events.ContainerId] = field(default_factory=set)
     """Whose CFS quota has been lifted and not yet given back."""
     fights: fights.Fights = field(default_factory=fights.Fights)
+    isolations: isolations.Isolations = field(default_factory=isolations.Isolations)
     _reach: dict[events.ContainerId, CpuSet] = field(default_factory=dict)
     _troubles: dict[events.ContainerId, _Trouble] = field(default_factory=dict)
 

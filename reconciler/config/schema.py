@@ -73,6 +73,11 @@ Namespaces = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9*]([a-z0-9*-]{0,61}[a
 """A namespace's name (a DNS label, RFC 1123), in which each `*` stands for any characters."""
 
 
+Isolation = Literal["cpuset", "partition", "isolated"]
+"""How others are kept off exclusive CPUs: by their cpusets alone, or by the kernel too, with a partition of
+the kind `root` or `isolated` (cgroup-v2.rst, `cpuset.cpus.partition`)."""
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
     """The whole configuration; every key has a default.
 
@@ -81,6 +86,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     `isolated_cpus`: whether kernel-isolated CPUs (`isolcpus=`) serve the pool and integer containers.
     `integer_memory`: `pin` gives integer containers the NUMA nodes of their CPUs, `leave` touches none.
     `cfs_quota`: `lift` frees exclusive containers from their CFS quota, `keep` touches none.
+    `isolation`: how others are kept off exclusive CPUs.
+    `isolation_namespaces`: which namespaces' pods may choose that themselves with `weka.io/isolation`.
     `on_guard`: what a hook that runs out of time answers for an exclusive container.
     `annotated_namespaces`: which namespaces may name CPUs in `weka.io/cores-ids`.
     `annotated_overlap`: whether annotated pods may hold CPUs that other annotated pods hold.
@@ -96,6 +103,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     isolated_cpus: Literal["exclude", "use"] = "exclude"
     integer_memory: Literal["leave", "pin"] = "leave"
     cfs_quota: Literal["keep", "lift"] = "keep"
+    isolation: Isolation = "cpuset"
+    isolation_namespaces: tuple[Namespaces, ...] = ()
     on_guard: Literal["refuse", "admit"] = "refuse"
     annotated_namespaces: tuple[Namespaces, ...] = ("*",)
     annotated_overlap: Literal["refuse", "allow"] = "refuse"
@@ -126,6 +135,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     def may_annotate(self, namespace: str) -> bool:
         """Whether pods of the namespace may name CPUs."""
         return _matches(self.annotated_namespaces, namespace)
+
+    def may_choose_isolation(self, namespace: str) -> bool:
+        """Whether pods of the namespace may say how others are kept off their exclusive CPUs."""
+        return _matches(self.isolation_namespaces, namespace)
 
     def leaves_alone(self, namespace: str, annotations: Mapping[str, str]) -> bool:
         """Whether a pod's containers are left alone: by its namespace, or its annotation where trusted."""

@@ -12,10 +12,18 @@ from reconciler.host import cgroupfs
 from reconciler.policy import state
 
 
-def execute(steps: plan.Plan, now: state.State, tree: cgroupfs.Cgroupfs) -> tuple[report.Result, ...]:
-    """What came of each write of the plan, in its order."""
+def execute(
+    steps: plan.Plan,
+    now: state.State,
+    tree: cgroupfs.Cgroupfs,
+    before: tuple[report.Result, ...] = (),
+) -> tuple[report.Result, ...]:
+    """What came of each write of the plan, in its order; `before` is what came of a part that went before."""
     results = []
     stuck = CpuSet()
+    for result in before:
+        if result.failed:
+            stuck |= result.write.vacates
     for step in steps:
         result = _write(step, now, tree, stuck)
         if result.failed:
@@ -27,7 +35,7 @@ def execute(steps: plan.Plan, now: state.State, tree: cgroupfs.Cgroupfs) -> tupl
 def _write(step: plan.Write, now: state.State, tree: cgroupfs.Cgroupfs, stuck: CpuSet) -> report.Result:
     if not step.needs.isdisjoint(stuck):
         return report.Result(write=step, blocked=True)
-    path = cgroup_of(now, step.container)
+    path = step.group or cgroup_of(now, step.container)
     if path is None:
         return report.Result(write=step, gone=True)
     try:

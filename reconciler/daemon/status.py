@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from reconciler import events, explain, intent, observed, plan, report
 from reconciler.cpu import bandwidth
 from reconciler.cpu.idset import CpuSet
-from reconciler.policy import desired, state
+from reconciler.policy import desired, isolation, state
 
 Document = dict[str, object]
 STATES = ("in-sync", "pending", "drifted", "unsatisfied", "gone")
@@ -27,6 +27,7 @@ def document(now: state.State, book: report.Book, *, mode: str, reason: str, bus
         "pools": pools(now),
         "overlaps": len(state.overlapping(now.ledger.claims)),
         "containers": containers,
+        "isolation": {"configured": now.terms.config.isolation, "unavailable": book.isolations.unavailable},
         "drift": {
             "found": counters.found,
             "repaired": counters.repaired,
@@ -104,7 +105,20 @@ def entry(
         "state": state_,
         "reason": wrong or explain.reason(now, container, what, want),
         "conflict": book.fights.document(container.id),
+        "isolation": _isolation(now, book, container, what),
     }
+
+
+def _isolation(
+    now: state.State, book: report.Book, container: events.Container, what: intent.Intent
+) -> dict[str, str] | None:
+    """How others are kept off its exclusive CPUs; None for one that has none."""
+    wish = isolation.wish(now, container, what)
+    if wish is None:
+        return None
+    has = book.isolations.level(container.id)
+    missing = "" if has == wish.level else book.isolations.reason(container.id) or "it is being made"
+    return {"wanted": wish.asked, "has": has, "reason": wish.why or missing}
 
 
 def _class(now: state.State, pod: events.Pod, container: events.Container, what: intent.Intent) -> str:

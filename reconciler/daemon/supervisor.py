@@ -123,6 +123,7 @@ def _assemble(
         lifted=lambda quotas: loop.call_soon_threadsafe(watched.lifted, quotas),
         suspects=others.suspects,
         told=others.agreeing.told,
+        isolated=lambda paths: loop.call_soon_threadsafe(watched.isolated, paths),
     )
     its_passes = passes.Passes(
         walker,

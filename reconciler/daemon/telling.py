@@ -206,7 +206,7 @@ class Teller:
         """As `walk.Tell.passed`."""
         self.counters.passed(done)
         for entry in done.entries:
-            is_good = entry.event in ("drift.repaired", "conflict.ended")
+            is_good = entry.event in ("drift.repaired", "conflict.ended", "isolation.made")
             write = self._log.info if is_good else self._log.warning
             write(entry.event, pass_id=done.pass_id, **status.owner(now, entry.container), **entry.fields)
         failed = sum(result.failed for result in done.results)

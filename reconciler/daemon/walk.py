@@ -15,7 +15,7 @@ from typing import Protocol
 
 from reconciler import diff, events, observed, opponents, plan, report
 from reconciler.cpu.idset import CpuSet
-from reconciler.daemon import executor, gate, watching
+from reconciler.daemon import executor, gate, isolating, watching
 from reconciler.host import cgroupfs
 from reconciler.policy import desired, quotas, state
 
@@ -88,11 +88,13 @@ class Walker:
         lifted: Callable[[watching.Quotas], object] = lambda _: None,
         suspects: Callable[[], opponents.Suspects] = opponents.Suspects,
         told: Callable[[], Mapping[events.ContainerId, CpuSet]] = dict,
+        isolated: Callable[[frozenset[str]], object] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """With `dry`, nothing is ever written. `follow` is told of each shared pool that a pass has put in
         force, `lifted` of the cgroups whose quota is lifted when they are others. `suspects` says what others
-        may write, `told` what the runtime writes for us, and `clock` gives monotonic seconds."""
+        may write, `told` what the runtime writes for us; `isolated` is told which cgroups are to be
+        partitions when they are others, and `clock` gives monotonic seconds."""
         self._tree = tree
         self._book = book
         self._tell = tell
@@ -103,6 +105,7 @@ class Walker:
         self._told_lifted: watching.Quotas = {}
         self._suspects = suspects
         self._told = told
+        self._isolating = isolating.Isolating(tree, book, isolated)
         self._clock = clock
         self._passes = 0
         self._planned: plan.Plan = ()
@@ -115,21 +118,27 @@ class Walker:
             self._book.forget(id_)
             if path is not None:
                 self._tree.forget(path)
+        scope = None if request.scope is None else request.scope | request.gates
+        walls = self._isolating.steps(now, scope, request.found_by, request.found_at, begin)
+        # Who is no partition any more has its CPUs by its cpuset again, and is looked at after that.
+        first = () if self._dry else executor.execute(walls.first, now, self._tree)
         wanted, looks = self._look(now, request)
         self._book.trust({id_: wanted[id_] for id_ in request.restored & wanted.keys()})
         differences = self._compare(now, wanted, looks)
         held = self._held(differences, request, begin)
         steps = _order(now, [its for its in differences if its.container not in held], wanted, looks)
         if self._dry:
-            return self._stop_dry(now, request, looks, steps)
+            return self._stop_dry(now, request, looks, (*walls.first, *steps, *walls.last))
         silent = sum(self._book.fights.conflict(its.container) is not None for its in differences)
-        results = executor.execute(steps, now, self._tree)
+        results = executor.execute(steps, now, self._tree, first)
+        last = executor.execute(walls.last, now, self._tree, (*first, *results))
+        every = (*first, *results, *last)
         outcome = report.Outcome(
             wanted=wanted,
             looks=looks,
             differences=differences,
             results=results,
-            after=self.look(now, {result.write.container for result in results}, wanted),
+            after=self.look(now, {result.write.container for result in every}, wanted),
             online=now.terms.topology.online,
             found_by=request.found_by,
             found_at=request.found_at,
@@ -137,16 +146,17 @@ class Walker:
             blame=self._blame(now),
         )
         entries = self._book.enter(outcome, self._clock())
+        entries += self._isolating.enter((*first, *last), self._clock())
         done = Done(
             pass_id=self._passes,
             request=request,
             looked_at=len(looks),
             differences=len(differences) - silent,
-            results=results,
+            results=every,
             verdicts={id_: gate.verdict(now, self._book, id_) for id_ in request.gates},
             entries=entries,
             seconds=self._clock() - begin,
-            retry_in=self._book.retry_in(),
+            retry_in=_sooner(self._book.retry_in(), self._book.isolations.retry_in(self._clock())),
             drifted=frozenset(its.container for its in differences if its.cause is diff.Cause.DRIFT),
             held=self._book.fights.held(),
         )
@@ -183,7 +193,9 @@ class Walker:
     def preview(self, now: state.State) -> tuple[observed.Observed, plan.Plan]:
         """What is there now, and what a pass over everything would write."""
         wanted, looks = self._look(now, Request(scope=None))
-        return looks, _order(now, self._compare(now, wanted, looks), wanted, looks)
+        walls = self._isolating.preview(now)
+        steps = _order(now, self._compare(now, wanted, looks), wanted, looks)
+        return looks, (*walls.first, *steps, *walls.last)
 
     def _look(
         self, now: state.State, request: Request
@@ -253,6 +265,10 @@ def _order(
     looks: observed.Observed,
 ) -> plan.Plan:
     return plan.order(tuple(differences), wanted, looks, now.ledger.exclusive, now.pool)
+
+
+def _sooner(*seconds: float | None) -> float | None:
+    return min((its for its in seconds if its is not None), default=None)
 
 
 def _ours(difference: diff.Difference, told: Mapping[events.ContainerId, CpuSet]) -> diff.Difference:

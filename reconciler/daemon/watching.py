@@ -58,6 +58,7 @@ class Watching:
         self._listening: tuple[asyncio.AbstractEventLoop, Listener] | None = None
         self._ids: dict[str, events.ContainerId] = {}
         self._quotas: Quotas = {}
+        self._partitions: frozenset[str] = frozenset()
         self._exhausted = watcher is None
         self.overflows = 0
         """How often the kernel has dropped events since the start."""
@@ -91,6 +92,14 @@ class Watching:
         for path in quotas.keys() - before.keys() - self._ids.keys():
             self._has_watched(path)
 
+    def isolated(self, partitions: frozenset[str]) -> None:
+        """Watch these cgroups as partitions too, and no other: the kernel tells when it ends one."""
+        changed, self._partitions = self._partitions ^ partitions, partitions
+        if self._watcher is not None:
+            self._watcher.partitions = partitions
+        for path in changed & self._ids.keys():
+            self._has_watched(path)
+
     def renew(self, containers: Iterable[events.Container]) -> None:
         """Watch those of all these containers that could not be watched, if now they can. Costs nothing where
         everyone is."""
@@ -114,6 +123,7 @@ class Watching:
         if self._watcher is None and self._reopen is not None:
             with contextlib.suppress(errors.ReconcilerError):
                 self._watcher = self._reopen()
+                self._watcher.partitions = self._partitions
                 if self._listening is not None:
                     self.listen(*self._listening)
         return self._watcher is not None

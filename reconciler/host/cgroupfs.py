@@ -8,6 +8,7 @@ worker is the only user. Whether the mount is one at all is `cgroupmount`'s matt
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
@@ -106,6 +107,34 @@ class Cgroupfs:
                 raise errors.Gone(f"cgroup {path} does not exist any more") from error
             raise self._error(f"{path}/{file}", "write", error) from error
 
+    def partition(self, path: str) -> observed.Partition | None:
+        """What the cgroup's partition files say; None where it does not exist.
+
+        Raises HostFileError where they cannot be read, ENOENT on a kernel without them (before Linux 6.7),
+        Malformed for a path that leads out of the tree.
+        """
+        try:
+            return self._partition(path)
+        except OSError as error:
+            if error.errno not in VANISHED:
+                raise self._error(self._file(path, error), "read", error) from error
+        self.forget(path)
+        try:
+            return self._partition(path)
+        except OSError as error:
+            if error.errno in VANISHED and not self._is_there(path):
+                self.forget(path)
+                return None
+            raise self._error(self._file(path, error), "read", error) from error
+
+    def children(self, path: str) -> tuple[str, ...]:
+        """The cgroups right under it, sorted; none where it does not exist."""
+        check_path(path)
+        with contextlib.suppress(OSError), os.scandir(os.path.join(self.root, path)) as entries:
+            names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+            return tuple(f"{path}/{name}" for name in names)
+        return ()
+
     def forget(self, path: str) -> None:
         """Close what is open of a cgroup."""
         directory = self._open.pop(path, None)
@@ -137,6 +166,16 @@ class Cgroupfs:
             return observed.Present(outer=outer, inner=inner)
         read = tuple(observed.Quota(file=file, says=self._quota(path, file)) for file in quotas)
         return observed.Present(outer=outer, inner=inner, quotas=read)
+
+    def _partition(self, path: str) -> observed.Partition:
+        descriptor = self._directory(path).descriptor
+        exclusive, state = (_line(descriptor, file) for file in (observed.EXCLUSIVE, observed.PARTITION))
+        try:
+            cpus = CpuSet.parse(exclusive, what=observed.EXCLUSIVE)
+        except errors.Malformed as malformed:
+            file = f"{path}/{observed.EXCLUSIVE}"
+            raise errors.HostFileError(file, "read", errno.EINVAL, malformed.why) from malformed
+        return observed.Partition(exclusive=cpus, state=state)
 
     def _quota(self, path: str, file: str) -> bandwidth.Bandwidth | errors.HostFileError:
         """What a file of a quota says, or why that cannot be known, which costs nothing else."""
@@ -213,6 +252,11 @@ def _has_inner(descriptor: int) -> bool:
 
 def _texts(descriptor: int, prefix: str) -> tuple[str, ...]:
     return tuple([_read(descriptor, prefix + file) for file in _FILES])
+
+
+def _line(directory: int, file: str) -> str:
+    """The first line of a file. Raises as `_read` does."""
+    return _read(directory, file).partition("\n")[0].strip()
 
 
 def _read(directory: int, file: str) -> str:

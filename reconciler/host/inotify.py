@@ -20,7 +20,10 @@ from reconciler.cpu import bandwidth
 from reconciler.host import cgroupfs, survivors, watches
 
 _MASK = flags.MODIFY | flags.CREATE | flags.DELETE_SELF | flags.ONLYDIR
-_FILES = frozenset({observed.CPUS, observed.MEMS})
+_FILES = frozenset({observed.CPUS, observed.MEMS, observed.EXCLUSIVE, observed.PARTITION})
+_STATE = flags.MODIFY
+"""For a watch on `cpuset.cpus.partition` itself, which tells when the kernel ends the partition: it notifies
+the file, and those who watch its directory only where it has the file in memory (fs/kernfs/file.c)."""
 _QUOTA = bandwidth.FILE
 _POPULATION = survivors.EVENTS
 
@@ -58,6 +61,8 @@ class Watcher:
         self._watches: dict[str, tuple[int, ...]] = {}
         self._paths: dict[int, str] = {}
         self._instance = watches.Instance()
+        self.partitions: frozenset[str] = frozenset()
+        """Which cgroups' states as partitions are watched too, from their next `watch` on."""
 
     @property
     def fd(self) -> int:
@@ -77,12 +82,15 @@ class Watcher:
             self.unwatch(path)
             return False
         inner = self._instance.add(os.path.join(full, observed.INNER), _MASK)
-        both = (outer,) if inner is None else (outer, inner)
+        state = None
+        if path in self.partitions:
+            state = self._instance.add(os.path.join(full, observed.PARTITION), _STATE)
+        all_ = tuple(watch for watch in (outer, inner, state) if watch is not None)
         for old in self._watches.get(path, ()):
-            if old not in both:
+            if old not in all_:
                 self._remove(old)
-        self._watches[path] = both
-        self._paths.update(dict.fromkeys(both, path))
+        self._watches[path] = all_
+        self._paths.update(dict.fromkeys(all_, path))
         return True
 
     def unwatch(self, path: str) -> None:
@@ -123,7 +131,7 @@ class Watcher:
         elif event.mask & flags.DELETE_SELF:
             if self._watches.get(path, (None,))[0] == event.wd:
                 return _Kind.VANISHED
-        elif event.mask & flags.MODIFY and event.name in _FILES:
+        elif event.mask & flags.MODIFY and (event.name in _FILES or not event.name):
             return _Kind.WRITTEN
         elif event.mask & flags.MODIFY and event.name == _QUOTA:
             # crun's inner group has a file of its own, which says max and which nobody changes.

@@ -4,12 +4,13 @@ Anyone may write to the files with any tool: what is effective follows from the 
 are online at each look, as the kernel would have it (kernel/cgroup/cpuset.c). Unlike the kernel, a plain file
 takes garbage from others; it reads as an error then. It also keeps the end of a longer text that was there
 before, so the first line counts, and writes here are padded: nobody sees an empty file or half a list.
-`fixtures/kernel/cpuset.yaml` is played on this and on a real kernel.
+`fixtures/kernel/cpuset.yaml` is played on this and on a real kernel. `partitions` has the rest.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import re
@@ -21,16 +22,15 @@ from reconciler.cpu import bandwidth
 from reconciler.cpu import topology as topologies
 from reconciler.cpu.idset import CpuSet, NodeSet
 from reconciler.host import cgroupfs, survivors
+from reconciler.sim import lists, partitions
 
-_REGION = re.compile(
-    r"(?P<only>\d+|N)|"
-    r"(?:(?P<all>[Aa][Ll][Ll])|(?P<first>\d+|N)-(?P<last>\d+|N))(?::(?P<used>\d+)/(?P<group>\d+))?",
-    re.ASCII,
-)
 _MAX_NODES = 1024
-_LONGEST = {observed.CPUS: 100 + 6 * CpuSet.LIMIT, observed.MEMS: 100 + 6 * _MAX_NODES}
+_LONGEST = {
+    observed.CPUS: 100 + 6 * CpuSet.LIMIT,
+    observed.EXCLUSIVE: 100 + 6 * CpuSet.LIMIT,
+    observed.MEMS: 100 + 6 * _MAX_NODES,
+}
 """Characters that the kernel takes in one write (kernel/cgroup/cpuset.c, `max_write_len`)."""
-_LONGEST_NUMBER = 10
 _BANDWIDTH = re.compile(r"\s*(?P<quota>max|\d{1,15})(?:\s+(?P<period>\d{1,15}))?\s*", re.ASCII)
 _SHORTEST = 1_000
 _LONGEST_PERIOD = 1_000_000
@@ -59,6 +59,9 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
         self.stubborn: set[str] = set()
         self._online = topology.online
         self._online_file = os.path.join(root, os.pardir, os.pardir, os.pardir, topologies.ONLINE)
+        self.partitions = partitions.Partitions(root, self._now_online)
+        self.has_partitions = True
+        """Whether groups are made with the files of partitions, as before Linux 6.7 they are not."""
 
     def make(self, path: str, cpus: str = "", mems: str = "", quota: str = "") -> None:
         """Make a group with the missing ones above it. "" leaves a file as it is. Raises as `write` does."""
@@ -84,7 +87,10 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
             tempfile.TemporaryDirectory(dir=os.path.dirname(self.root)) as aside,
             contextlib.suppress(FileNotFoundError),
         ):
+            took = bool(_text(os.path.join(self.root, path, observed.EXCLUSIVE)).strip())
             os.rename(os.path.join(self.root, path), os.path.join(aside, "gone"))
+            if took:
+                self._refresh_all()
 
     def populate(self, path: str, *pids: int) -> None:
         """Let these be the processes of a group, of which otherwise only that is known that it has some."""
@@ -117,6 +123,11 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
         # One that was removed meanwhile has no files, which would read as empty lists.
         return found if os.path.isdir(full) else observed.Absent()
 
+    def partition(self, path: str) -> observed.Partition | None:
+        """As `Cgroupfs.partition`; whether the kernel keeps others away is worked out."""
+        found = super().partition(path)
+        return None if found is None else dataclasses.replace(found, state=self.partitions.state(path))
+
     def write(self, path: str, file: str, text: str) -> None:
         """As `Cgroupfs.write`, with the errors that the kernel gives. Refreshes what is effective below."""
         cgroupfs.check_path(path)
@@ -125,12 +136,17 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
             try:
                 if name == bandwidth.FILE:
                     text = self._throttled(path, file, text)
+                elif name == observed.PARTITION:
+                    text = self.partitions.enabled(path, text)
                 else:
-                    text = self._accepted(name, text)
+                    text = self._accepted(path, name, text)
             except OSError as error:
                 raise self._error(f"{path}/{file}", "write", error) from error
         super().write(path, file, text)
-        self.refresh(path)
+        if name in partitions.FILES:
+            self._refresh_all()
+        else:
+            self.refresh(path)
 
     def refresh(self, path: str) -> None:
         """Write the files that show what is effective, for onlookers: of a group and of all below it."""
@@ -140,13 +156,20 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
                 cpuset = self._cpuset(group)
                 self._show(group, observed.EFFECTIVE_CPUS, str(cpuset.effective_cpus))
                 self._show(group, observed.EFFECTIVE_MEMS, str(cpuset.effective_mems))
+                # Nobody is told of a state that stays.
+                if (state := self.partitions.state(group)) != self.partitions.said(group):
+                    self._show(group, observed.PARTITION, state)
+
+    def _refresh_all(self) -> None:
+        for group in os.listdir(self.root):
+            self.refresh(group)
 
     def _make_one(self, path: str) -> None:
         full = os.path.join(self.root, path)
         if os.path.exists(os.path.join(full, observed.CPUS)):
             return
         os.makedirs(full, exist_ok=True)
-        for name, text in _CONTROL_FILES.items():
+        for name, text in {**_CONTROL_FILES, **(partitions.FILES if self.has_partitions else {})}.items():
             with open(os.path.join(full, name), "w", encoding="ascii") as file:
                 file.write(text)
         self.refresh(path)
@@ -170,11 +193,17 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
     def _cpuset(self, path: str) -> observed.Cpuset:
         cpus, mems = CpuSet(), NodeSet()
         effective_cpus, effective_mems = self._now_online(), self._memory
+        valid = self.partitions.valid()
+        for taken in valid.values():
+            effective_cpus -= taken
         piece = ""
         for name in path.split("/"):
             piece = f"{piece}/{name}" if piece else name
             cpus, mems = self._wish(piece)
-            effective_cpus = cpus & effective_cpus or effective_cpus
+            if piece in valid:
+                effective_cpus = valid[piece] & self._now_online()
+            else:
+                effective_cpus = cpus & effective_cpus or effective_cpus
             effective_mems = mems & effective_mems or effective_mems
         return observed.Cpuset(
             cpus=cpus, mems=mems, effective_cpus=effective_cpus, effective_mems=effective_mems
@@ -208,75 +237,34 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
         not given stays. Raises OSError, EINVAL, as the kernel would."""
         found = _BANDWIDTH.fullmatch(text)
         if found is None:
-            raise _refusal(errno.EINVAL)
+            raise lists.refusal(errno.EINVAL)
         before = self._quota(path, file)
         period = before.period if isinstance(before, bandwidth.Bandwidth) else bandwidth.DEFAULT_PERIOD
         period = int(found["period"] or period)
         quota = None if found["quota"] == "max" else int(found["quota"])
         if not _SHORTEST <= period <= _LONGEST_PERIOD or (quota is not None and quota < _SHORTEST):
-            raise _refusal(errno.EINVAL)
+            raise lists.refusal(errno.EINVAL)
         return str(bandwidth.Bandwidth(quota=quota, period=period))
 
-    def _accepted(self, name: str, text: str) -> str:
+    def _accepted(self, path: str, name: str, text: str) -> str:
         """The list as the kernel would print it. Raises OSError as the kernel would."""
         if len(text) > _LONGEST.get(name, len(text)):
-            raise _refusal(errno.E2BIG)
-        if name == observed.CPUS:
-            cpus = CpuSet(parse_list(text, max(self._possible, default=0) + 1))
+            raise lists.refusal(errno.E2BIG)
+        if name in (observed.CPUS, observed.EXCLUSIVE):
+            cpus = CpuSet(lists.parse(text, max(self._possible, default=0) + 1))
             if not cpus <= self._possible:
-                raise _refusal(errno.EINVAL)
+                raise lists.refusal(errno.EINVAL)
+            if name == observed.EXCLUSIVE:
+                self.partitions.check(path, cpus)
             return str(cpus)
         if name == observed.MEMS:
-            nodes = NodeSet(parse_list(text, _MAX_NODES))
+            nodes = NodeSet(lists.parse(text, _MAX_NODES))
             if not nodes <= self._nodes:
-                raise _refusal(errno.EINVAL)
+                raise lists.refusal(errno.EINVAL)
             return str(nodes)
         if name in (observed.EFFECTIVE_CPUS, observed.EFFECTIVE_MEMS):
-            raise _refusal(errno.EINVAL)
+            raise lists.refusal(errno.EINVAL)
         return text
-
-
-def parse_list(text: str, limit: int) -> set[int]:
-    """The ids in a list, below `limit`, by the kernel's own grammar (lib/bitmap-str.c, bitmap_parselist).
-
-    That takes more than Kubernetes does: strides, `all`, `N` for the last id, commas and spaces too many.
-    Raises OSError: ERANGE for an id that is too large, EOVERFLOW for one that no int of the kernel's holds,
-    EINVAL for anything else.
-    """
-    ids: set[int] = set()
-    for piece in text.replace(",", " ").split():
-        found = _REGION.fullmatch(piece)
-        if found is None:
-            raise _refusal(errno.EINVAL)
-        first, last = _bounds(found, limit - 1)
-        used, group = (_number(found[part] or "1") for part in ("used", "group"))
-        if first > last or not used <= group or not group:
-            raise _refusal(errno.EINVAL)
-        if last >= limit:
-            raise _refusal(errno.ERANGE)
-        ids.update(id_ for id_ in range(first, last + 1) if (id_ - first) % group < used)
-    return ids
-
-
-def _bounds(region: re.Match[str], last_id: int) -> tuple[int, int]:
-    """The first and the last id of a region of a list."""
-    if region["all"]:
-        return 0, last_id
-    texts = (region["only"], region["only"]) if region["only"] else (region["first"], region["last"])
-    first, last = (last_id if text == "N" else _number(text) for text in texts)
-    return first, last
-
-
-def _number(digits: str) -> int:
-    """A number that an unsigned int of the kernel's holds. Raises OSError, EOVERFLOW, for any other."""
-    digits = digits.lstrip("0") or "0"
-    if len(digits) > _LONGEST_NUMBER or int(digits) >= 1 << 32:
-        raise _refusal(errno.EOVERFLOW)
-    return int(digits)
-
-
-def _refusal(number: int) -> OSError:
-    return OSError(number, os.strerror(number))
 
 
 def _text(path: str) -> str:

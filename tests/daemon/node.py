@@ -75,6 +75,7 @@ class Node:
             lifted=lambda quotas: loop.call_soon_threadsafe(self.watching.lifted, quotas),
             suspects=self.opposition.suspects,
             told=self.opposition.agreeing.told,
+            isolated=lambda paths: loop.call_soon_threadsafe(self.watching.isolated, paths),
         )
         self.passes = passes.Passes(
             self.walker, lambda: self.agent.state, failed=lambda error: tell.failed("pass", error)

@@ -46,8 +46,10 @@ async def test_the_document_has_the_keys_that_others_rely_on(tmp_path: pathlib.P
                 "state": "in-sync",
                 "reason": "Guaranteed pod with a whole CPU limit of 2: 2-3 is exclusive",
                 "conflict": None,
+                "isolation": {"wanted": "cpuset", "has": "cpuset", "reason": ""},
             }
         ],
+        "isolation": {"configured": "cpuset", "unavailable": ""},
         "drift": {"found": 0, "repaired": 0, "unrepaired": 0},
     }
 

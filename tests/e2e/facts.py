@@ -1,4 +1,4 @@
-"""The real kernel as the ground of `fixtures/kernel/cpuset.yaml`: what each step does and what is read."""
+"""The real kernel as the ground of the tables in `fixtures/kernel`: what each step does and what is read."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ import yaml
 from reconciler.cpu.idset import CpuSet
 from tests.e2e import kubelet
 
-TABLE = pathlib.Path(__file__).resolve().parents[2] / "fixtures/kernel/cpuset.yaml"
+_FIXTURES = pathlib.Path(__file__).resolve().parents[2] / "fixtures/kernel"
+TABLES = (_FIXTURES / "cpuset.yaml", _FIXTURES / "partition.yaml")
 FILES = {
     "cpus": "cpuset.cpus",
     "effective": "cpuset.cpus.effective",
     "mems": "cpuset.mems",
     "effective_mems": "cpuset.mems.effective",
     "quota": "cpu.max",
+    "exclusive": "cpuset.cpus.exclusive",
+    "partition": "cpuset.cpus.partition",
 }
 _CONTROLLERS = ("cpuset", "cpu")
 _CPUS = pathlib.Path("/sys/devices/system/cpu")
@@ -29,9 +32,10 @@ _ALL = CpuSet.parse("0-7", what="the machine")
 
 
 def cases() -> list[dict[str, Any]]:
-    """The cases of the table."""
-    with TABLE.open() as stream:
-        found: list[dict[str, Any]] = yaml.load(stream, Loader=yaml.CSafeLoader)
+    """The cases of the tables."""
+    found: list[dict[str, Any]] = []
+    for table in TABLES:
+        found += yaml.load(table.read_text(), Loader=yaml.CSafeLoader)
     return found
 
 

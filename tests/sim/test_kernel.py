@@ -6,7 +6,8 @@ import contextlib
 import errno
 import os
 import pathlib
-from collections.abc import Iterator
+import posixpath
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,14 +20,19 @@ from reconciler.sim import kernel, machine
 if TYPE_CHECKING:
     from pyfakefs.fake_filesystem import FakeFilesystem
 
-TABLE = pathlib.Path(__file__).resolve().parents[2] / "fixtures" / "kernel" / "cpuset.yaml"
-CASES: list[dict[str, Any]] = yaml.load(TABLE.read_text(), Loader=yaml.CSafeLoader)
+_FIXTURES = pathlib.Path(__file__).resolve().parents[2] / "fixtures" / "kernel"
+CASES: list[dict[str, Any]] = [
+    case
+    for table in ("cpuset.yaml", "partition.yaml")
+    for case in yaml.load((_FIXTURES / table).read_text(), Loader=yaml.CSafeLoader)
+]
 FILES = {
     "cpus": "cpuset.cpus",
     "effective": "cpuset.cpus.effective",
     "mems": "cpuset.mems",
     "effective_mems": "cpuset.mems.effective",
 }
+PARTITION = {"exclusive": "cpuset.cpus.exclusive", "partition": "cpuset.cpus.partition"}
 # There are no processes on this ground, so what a case says of `allowed` is not looked at. It stands for the
 # newest kernel.
 NEWEST = [case for case in CASES if "before" not in case]
@@ -64,7 +70,7 @@ class Ground:
     def write(self, path: str, file: str, text: str, **_: int) -> int:
         """Write; the errno."""
         try:
-            self.kernel.write(f"case/{path}", file, text)
+            self.kernel.write(within(path), file, text)
         except errors.Gone:
             return errno.ENOENT
         except errors.HostFileError as error:
@@ -73,7 +79,7 @@ class Ground:
 
     def look(self, path: str) -> dict[str, str]:
         """What the stand-in says of a group, in the table's words."""
-        seen = self.kernel.look(f"case/{path}")
+        seen = self.kernel.look(within(path))
         assert isinstance(seen, observed.Present)
         outer = seen.outer
         return {
@@ -89,9 +95,15 @@ class Ground:
         assert isinstance(seen, observed.Present)
         return str(seen.says("cpu.max"))
 
-    def read(self, path: str) -> dict[str, str]:
+    def partition(self, path: str) -> dict[str, str]:
+        """What the stand-in says of a group's partition files."""
+        seen = self.kernel.partition(within(path))
+        assert seen is not None
+        return {"exclusive": str(seen.exclusive), "partition": seen.state}
+
+    def read(self, path: str, files: Mapping[str, str] = FILES) -> dict[str, str]:
         """What an onlooker sees in the files."""
-        return {key: self.text(f"case/{path}/{file}") for key, file in FILES.items()}
+        return {key: self.text(f"{within(path)}/{file}") for key, file in files.items()}
 
     def text(self, path: str) -> str:
         """A file below the mount, without the end of line."""
@@ -102,6 +114,11 @@ class Ground:
         """Write a file as a shell does."""
         with open(os.path.join(self.root, path), "w", encoding="utf-8") as file:
             file.write(text)
+
+
+def within(path: str) -> str:
+    """A path of the table, below the mount."""
+    return posixpath.normpath(f"case/{path}")
 
 
 @contextlib.contextmanager
@@ -120,10 +137,13 @@ def play(case: dict[str, Any], host: str) -> None:
         for path, expected in case["expect"].items():
             wanted = {key: text for key, text in expected.items() if key in FILES}
             assert wanted.items() <= made.look(path).items()
+            said = {key: text for key, text in expected.items() if key in PARTITION}
+            assert said.items() <= made.partition(path).items()
             if "quota" in expected:
                 assert made.quota(path) == expected["quota"] == made.text(f"case/{path}/cpu.max")
             if not any("online" in step for step in case["steps"]):
                 assert wanted.items() <= made.read(path).items()
+                assert said.items() <= made.read(path, PARTITION).items()
 
 
 @by_case

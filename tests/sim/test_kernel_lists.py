@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.cpu.idset import CpuSet
-from reconciler.sim import kernel
+from reconciler.sim import lists
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from reconciler.sim import kernel
     ],
 )
 def test_the_kernel_s_grammar_is_taken(text: str, ids: list[int]) -> None:
-    assert kernel.parse_list(text, 8) == set(ids)
+    assert lists.parse(text, 8) == set(ids)
 
 
 @pytest.mark.parametrize(
@@ -53,13 +53,13 @@ def test_the_kernel_s_grammar_is_taken(text: str, ids: list[int]) -> None:
 )
 def test_what_the_kernel_refuses_is_refused_with_its_errno(text: str, number: int) -> None:
     with pytest.raises(OSError, match=re.escape(os.strerror(number))) as caught:
-        kernel.parse_list(text, 8)
+        lists.parse(text, 8)
     assert caught.value.errno == number
 
 
 @given(st.sets(st.integers(0, 99)))
 def test_a_list_as_the_agent_prints_it_is_that_set(ids: set[int]) -> None:
-    assert kernel.parse_list(f"{CpuSet(ids)}\n", 100) == ids
+    assert lists.parse(f"{CpuSet(ids)}\n", 100) == ids
 
 
 @given(st.text(alphabet="0123456789N-:/, alx\n", max_size=20))
@@ -72,6 +72,6 @@ def test_any_text_gives_ids_below_the_limit_or_a_number_of_the_kernel_s(text: st
 def listed(text: str) -> tuple[set[int], int]:
     """The ids below 8, and the errno, 0 without an error."""
     try:
-        return kernel.parse_list(text, 8), 0
+        return lists.parse(text, 8), 0
     except OSError as error:
         return set(), error.errno or -1

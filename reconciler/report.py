@@ -17,6 +17,8 @@ from reconciler.diff import Cause, Difference, granted, in_order, settled
 from reconciler.policy import desired
 
 FoundBy = Literal["inotify", "pass", "hook"]
+Kind = Literal["cpuset", "partition"]
+"""What of a container an entry is about: one may have drifted in both."""
 
 FIRST_RETRY_SECONDS = 0.1
 LAST_RETRY_SECONDS = 10.0
@@ -61,11 +63,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One thing to tell: `event` is the log's event name, `fields` its values."""
+    """One thing to tell: `event` is the log's event name, `fields` its values. What is `silent` is counted
+    and remembered, and not logged. `since` is when it began (monotonic seconds), None for just now."""
 
     event: fights.News | isolations.Event | Literal["placement.failed"]
     container: events.ContainerId
     fields: Mapping[str, object]
+    silent: bool = False
+    since: float | None = None
+    kind: Kind = "cpuset"
 
 
 @dataclass(slots=True)
@@ -189,10 +195,12 @@ class Book:
         if difference.cause is Cause.PENDING:
             return
         self.counters.found += 1
-        for file in () if silent else reasons.drifted(difference, outcome.online):
+        for file in reasons.drifted(difference, outcome.online):
             yield Entry(
                 event="drift.found",
                 container=id_,
+                silent=silent,
+                since=since,
                 fields={
                     "file": file.file,
                     "desired": file.want,
@@ -220,11 +228,10 @@ class Book:
             return
         self.counters.repaired += 1
         self.counters.unrepaired -= trouble.told
-        if trouble.silent:
-            return
         yield Entry(
             event="drift.repaired",
             container=id_,
+            silent=trouble.silent,
             fields={
                 "observed": str(look.outer.cpus),
                 "effective": str(granted(look)),
@@ -243,11 +250,10 @@ class Book:
         trouble.told = True
         if trouble.cause is not Cause.PENDING:
             self.counters.unrepaired += 1
-        if trouble.silent:
-            return
         yield Entry(
             event="placement.failed" if trouble.cause is Cause.PENDING else "drift.unrepairable",
             container=id_,
+            silent=trouble.silent,
             fields={"reason": trouble.reason, "attempt": trouble.attempts},
         )
 

@@ -10,17 +10,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from reconciler import errors, events, explain, intent, plan, report
-from reconciler.daemon import counters, logs, status, walk
+from reconciler.daemon import counters, history, logs, status, walk
 from reconciler.policy import checkpoint, desired, moving, restoring, state
 from reconciler.runtime.nri import handler
 
 
 class Teller:
-    """Writes the log's records, and counts what they tell of."""
+    """Writes the log's records, counts what they tell of, and remembers drifts."""
 
     def __init__(self, log: logs.Log) -> None:
         self._log = log
         self.counters = counters.Counters()
+        self.history = history.History()
 
     def mode(self, mode: str, reason: str) -> None:
         """The door to the runtime has changed."""
@@ -170,6 +171,11 @@ class Teller:
         """As `saving.Tell.checkpoint_saved`."""
         self._log.info("checkpoint.saved", path=path)
 
+    def archive(self, what: Literal["set-aside", "failed", "saved"], **fields: object) -> None:
+        """As `archiving.Tell.archive`."""
+        write = self._log.info if what == "saved" else self._log.warning
+        write(f"history.{what}", **fields)
+
     def failed(self, what: str, error: BaseException) -> None:
         """Something of ours broke off."""
         self.counters.faults += 1
@@ -205,13 +211,15 @@ class Teller:
     def passed(self, now: state.State, done: walk.Done) -> None:
         """As `walk.Tell.passed`."""
         self.counters.passed(done)
-        for entry in done.entries:
+        self.history.passed(now, done)
+        entries = [entry for entry in done.entries if not entry.silent]
+        for entry in entries:
             is_good = entry.event in ("drift.repaired", "conflict.ended", "isolation.made")
             write = self._log.info if is_good else self._log.warning
             write(entry.event, pass_id=done.pass_id, **status.owner(now, entry.container), **entry.fields)
         failed = sum(result.failed for result in done.results)
         echo = done.request.scope is not None and done.request.found_by == "pass"
-        if echo and not done.differences and not done.entries:
+        if echo and not done.differences and not entries:
             # The echo of our own writes: nothing was found and nothing done.
             return
         write = self._log.warning if failed else self._log.info

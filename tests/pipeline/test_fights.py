@@ -62,7 +62,8 @@ class Ring:
             held=held,
             blame=lambda *_: KUBELET,
         )
-        return [(entry.event, entry.fields) for entry in self.book.enter(outcome, at)]
+        entries = self.book.enter(outcome, at)
+        return [(entry.event, entry.fields) for entry in entries if not entry.silent]
 
     def drift(self, at: float, text: str = "0-3") -> Told:
         """Somebody writes, and a pass looks."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+from reconciler import errors
 from tests.killed import agents, ground, play, steps
 
 WIDTH = 4
@@ -30,7 +31,7 @@ async def die(
             death = left.pop()
             try:
                 await _die(door, zygote, rehearsal, *death)
-            except (AssertionError, TimeoutError) as error:
+            except (AssertionError, TimeoutError, errors.ReconcilerError) as error:
                 wrong.append(f"{door}, killed at {' and '.join(str(its) for its in death if its)}: {error}")
 
     await asyncio.gather(*(work() for _ in range(WIDTH)))

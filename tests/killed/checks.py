@@ -16,7 +16,7 @@ _BAD = (
     *("agent.failed", "nri.handler-failed", "library.said", "host.limited", "drift.unrepairable"),
     *("checkpoint.set-aside", "checkpoint.misfit", "checkpoint.failed", "placement.unsatisfied"),
 )
-_HALF_MADE = "cpuset.cpus: no such file"
+_HALF_MADE = "no such file; the cpuset controller"
 """What can be said of a group that the stand-in is about to make: unlike the kernel, it makes the files after
 the directory."""
 

@@ -28,6 +28,7 @@ _COMMANDS = {
     "status": ("status", "show what every container has and should have"),
     "explain": ("explain", "say why a container has its CPUs, or who may run on a CPU"),
     "whatif": ("whatif", "say what the creation of a pod would bring, and change nothing"),
+    "drifts": ("drifts", "list the drifts of this node, those of former runs too"),
     "metrics": ("metrics", "print the metrics of the running agent"),
     "plan": ("plan", "show what would be written, and write nothing"),
     "topology": ("topology", "show sockets, NUMA nodes, caches, cores and threads"),

@@ -51,6 +51,11 @@ class Options:
         return posixpath.join(self.state_dir, "checkpoint.json")
 
     @property
+    def drifts(self) -> str:
+        """The file in which drifts outlive the agent."""
+        return drifts(self.state_dir)
+
+    @property
     def lock(self) -> str:
         """The file that one instance per host holds."""
         return posixpath.join(self.state_dir, "instance.lock")
@@ -59,3 +64,8 @@ class Options:
     def patience(self) -> float | None:
         """Seconds for which to wait for another instance's end; None for as long as it takes."""
         return None if self.launch is None else _LAUNCHED_PATIENCE
+
+
+def drifts(state_dir: str) -> str:
+    """The file in that directory in which drifts outlive the agent."""
+    return posixpath.join(state_dir, "drifts.sqlite")

@@ -13,7 +13,7 @@ import msgspec
 
 from reconciler import errors, events, report
 from reconciler.cpu.idset import CpuSet
-from reconciler.daemon import agent, api, exposition, metrics, passes, saving, status
+from reconciler.daemon import agent, api, archive, archiving, exposition, metrics, passes, saving, status
 from reconciler.explain import container, cpu, names, whatif
 from reconciler.policy import state
 
@@ -46,22 +46,36 @@ class Whatif(api.Request, frozen=True):
             raise ValueError("give at least one of `cpus`, `cores_ids`, `forbid_core_ids`")
 
 
-def answers(
+class Drifts(api.Request, frozen=True):
+    """Drifts as `archive.Query` has it; `pod` is `NAMESPACE/NAME`."""
+
+    since: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    pod: Annotated[str, msgspec.Meta(pattern=r"^[^/]+/[^/]+$(?!\n)", max_length=400)] | None = None
+    after: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] = 0
+
+
+def answers(  # noqa: PLR0913  who knows what
     its_agent: agent.Agent,
     its_passes: passes.Passes,
     book: report.Book,
     saver: saving.Saver | None = None,
     sources: metrics.Sources | None = None,
+    *,
+    drifts: archiving.Archiving | None = None,
 ) -> api.Answers:
     """The answers of a running agent, by the names of the requests. Without `sources` there are no metrics,
-    and the status does not say whether the node is served."""
+    and the status does not say whether the node is served; without `drifts` there is no history."""
 
     async def answer_status(_: api.Request) -> api.Document:
         its = status.document(
             its_agent.state, book, mode=its_agent.mode, reason=its_agent.reason, busy=its_agent.busy
         )
         served = {} if sources is None else _served(sources)
-        return {**its, **served, "checkpoint": None if saver is None else saver.document()}
+        kept = {
+            "checkpoint": None if saver is None else saver.document(),
+            "history": None if drifts is None else drifts.document(),
+        }
+        return {**its, **served, **kept}
 
     async def answer_plan(_: api.Request) -> api.Document:
         looks, steps = await its_passes.preview()
@@ -90,7 +104,15 @@ def answers(
             raise errors.Retryable("this agent has no metrics")
         return {"text": (await exposition.text(sources)).decode()}
 
+    async def answer_drifts(asked: Drifts) -> api.Document:
+        if drifts is None:
+            raise errors.Retryable("this agent keeps no history")
+        query = archive.Query(since=asked.since, pod=asked.pod, after=asked.after)
+        page = await drifts.answer(query)
+        return {"drifts": page.rows, "more": page.more, "note": drifts.document()["reason"] or None}
+
     return {
+        "drifts": api.Answer(Drifts, answer_drifts),
         "metrics": api.Answer(api.Request, answer_metrics),
         "status": api.Answer(api.Request, answer_status),
         "plan": api.Answer(api.Request, answer_plan),

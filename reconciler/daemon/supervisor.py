@@ -19,6 +19,7 @@ from reconciler.cpu.idset import CpuSet
 from reconciler.daemon import (
     agent,
     api,
+    archiving,
     checkpoint,
     doors,
     listener,
@@ -66,6 +67,8 @@ async def run(chosen: options.Options, tree: cgroupfs.Cgroupfs, log: logs.Log) -
         its_agent, its_passes, book, watched, others = _assemble(chosen, tree, tell, in_force, stack)
         saver = _remember(chosen, its_agent, its_passes, tell)
         stack.callback(saver.finish)
+        drifts = archiving.Archiving(chosen.drifts, tell.history, tell)
+        stack.callback(drifts.finish)
         sources = metrics.Sources(
             agent=its_agent,
             book=book,
@@ -75,7 +78,7 @@ async def run(chosen: options.Options, tree: cgroupfs.Cgroupfs, log: logs.Log) -
             probes=probes.Probes(its_agent, its_passes, book, dry=chosen.dry),
             opposition=others,
         )
-        answers = questions.answers(its_agent, its_passes, book, saver, sources)
+        answers = questions.answers(its_agent, its_passes, book, saver, sources, drifts=drifts)
         await stack.enter_async_context(api.serving(chosen.api_socket, answers))
         address = in_force.config.metrics.address()
         await stack.enter_async_context(listener.serving(address, pages.pages(sources)))
@@ -86,6 +89,7 @@ async def run(chosen: options.Options, tree: cgroupfs.Cgroupfs, log: logs.Log) -
             waiting,
             its_passes.serve(),
             saver.serve(),
+            drifts.serve(dry=chosen.dry),
             _periodic(its_agent, its_passes, watched, in_force),
             in_force.serve(its_agent.renew),
             others.serve(),

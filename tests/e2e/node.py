@@ -114,6 +114,10 @@ class Node:
         for pid in self.cgroup(pod, id_).pids():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        await self.until_exited(id_)
+
+    async def until_exited(self, id_: str) -> None:
+        """Return once the runtime has noticed the container's end."""
         until = time.monotonic() + _PATIENCE
         while (await self.cri.container_status(id_)).status.state != cri.CONTAINER_EXITED:
             assert time.monotonic() < until, f"the runtime did not see {id_} end"

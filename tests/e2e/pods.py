@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 
 from reconciler import events
@@ -26,6 +27,11 @@ def guaranteed(name: str, cpus: str | None = None) -> runtime_pods.PodSpec:
 def whole(count: int) -> runtime_pods.ContainerSpec:
     """A container with so many whole CPUs."""
     return runtime_pods.ContainerSpec(name="main", limit=1000 * count, request=1000 * count)
+
+
+def with_cpus(spec: runtime_pods.ContainerSpec, cpus: str) -> runtime_pods.ContainerSpec:
+    """The same, with the list that kubelet's static CPU manager would add."""
+    return dataclasses.replace(spec, cpus=cpus)
 
 
 def resources(count: int) -> dict[str, object]:

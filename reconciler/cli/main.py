@@ -33,6 +33,7 @@ _COMMANDS = {
     "plan": ("plan", "show what would be written, and write nothing"),
     "topology": ("topology", "show sockets, NUMA nodes, caches, cores and threads"),
     "check-config": ("check_config", "check a configuration file, or print its JSON Schema"),
+    "restore": ("restore", "give containers back the cpusets that the runtime has on record"),
     "demo": ("demo", "run the agent on a simulated node and watch it work"),
 }
 """Command to (module, help). A module is imported only when its command is asked for."""

@@ -114,6 +114,8 @@ def container_info(record: runtime_records.Record, profile: runtime_profile.Prof
     spec: dict[str, object] = {name: value for name, value in said.items() if value}
     if cpu.cpus:
         spec["cpus"] = cpu.cpus
+    if cpu.mems:
+        spec["mems"] = cpu.mems
     info: dict[str, object] = {
         "sandboxID": record.message.pod_sandbox_id,
         "pid": record.message.pid,

@@ -24,6 +24,7 @@ class Cpu(msgspec.Struct, frozen=True):
     quota: int | None = None
     period: int | None = None
     cpus: str | None = None
+    mems: str | None = None
 
 
 class _Resources(msgspec.Struct, frozen=True):

@@ -18,21 +18,22 @@ COMPILE = [
     *("--no-emit-index-url", "--no-emit-find-links", "--no-header", "--no-annotate", "--quiet"),
     *("--no-emit-package", "colorama"),  # named for Windows only
 ]
-AGENT = ["--extra", "cli", "--group", "build"]
-NODE = ["--group", "e2e"]
+AGENT = ["--extra", "cli", "--extra", "systemd", "--group", "build"]
+NODE = ["--extra", "systemd", "--group", "e2e"]
 CHECKS = [*AGENT, "--group", "lint"]
 FUZZ = ["--group", "fuzz"]
+CHART = ["--group", "chart"]
 
 
 def main() -> None:
-    """Compile checks.txt, then agent.txt and node.txt to the same versions."""
+    """Compile checks.txt, then the others to the same versions."""
     beside = pathlib.Path(sys.executable).with_name("uv")
     uv = str(beside) if beside.exists() else shutil.which("uv")
     if uv is None:
         sys.exit("uv is needed to resolve the locks: `.venv/bin/pip install uv`")
     checks = LOCKS / "checks.txt"
     _compile(uv, CHECKS, checks)
-    for name, groups in (("agent", AGENT), ("node", NODE), ("fuzz", FUZZ)):
+    for name, groups in (("agent", AGENT), ("node", NODE), ("fuzz", FUZZ), ("chart", CHART)):
         _compile(uv, [*groups, "--constraints", str(checks)], LOCKS / f"{name}.txt")
 
 

@@ -32,17 +32,17 @@ def _group(name: str) -> list[Requirement]:
     return wanted
 
 
+def _extra(name: str) -> list[Requirement]:
+    return [Requirement(text) for text in PROJECT["project"]["optional-dependencies"][name]]
+
+
 def _of_the_agent() -> list[Requirement]:
     return [Requirement(text) for text in PROJECT["project"]["dependencies"]]
 
 
 WANTED = {
-    "node.txt": [*_of_the_agent(), *_group("e2e")],
-    "agent.txt": [
-        *_of_the_agent(),
-        *map(Requirement, PROJECT["project"]["optional-dependencies"]["cli"]),
-        *_group("build"),
-    ],
+    "node.txt": [*_of_the_agent(), *_extra("systemd"), *_group("e2e")],
+    "agent.txt": [*_of_the_agent(), *_extra("cli"), *_extra("systemd"), *_group("build")],
     "checks.txt": [*_of_the_agent(), *_group("build"), *_group("lint")],
 }
 

@@ -6,6 +6,7 @@ told once; it is tried again after pauses that double. A partition that ends tho
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -32,12 +33,14 @@ Event = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class News:
-    """One thing to tell of a container. A `drift.repaired` that `takes_back` was unrepairable before."""
+    """One thing to tell of a container. `since` is when it began (monotonic seconds), None for just now. A
+    `drift.repaired` that `takes_back` was unrepairable before."""
 
     event: Event
     container: events.ContainerId
     fields: Mapping[str, object]
     silent: bool = False
+    since: float | None = None
     takes_back: bool = False
 
 
@@ -157,7 +160,8 @@ class Isolations:
         }
         if look.exclusive != want.cpus:
             fields |= {"file": observed.EXCLUSIVE, "desired": str(want.cpus), "observed": str(look.exclusive)}
-        yield _news("drift.found", want, fields, silent=its.is_silent)
+        news = _news("drift.found", want, fields, silent=its.is_silent)
+        yield dataclasses.replace(news, since=found_at)
 
     def passed(
         self, want: partitions.Want, look: observed.Partition | None, error: str, at: float, *, tried: bool
@@ -203,4 +207,5 @@ def _news(
     silent: bool = False,
     takes_back: bool = False,
 ) -> News:
-    return News(event=event, container=want.container, fields=fields, silent=silent, takes_back=takes_back)
+    id_ = want.container
+    return News(event=event, container=id_, fields=fields, silent=silent, takes_back=takes_back)

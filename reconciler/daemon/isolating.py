@@ -16,9 +16,7 @@ from reconciler.host import cgroupfs
 from reconciler.policy import isolation, state
 
 _NOTHING = partitions.Steps()
-_NO_FILES = (
-    "this kernel has no cpuset.cpus.exclusive (before Linux 6.8): exclusive CPUs are kept by cpusets alone"
-)
+_NO_FILES = "this kernel has no cpuset.cpus.exclusive (before Linux 6.8): cpusets alone keep others off"
 
 
 class Isolating:
@@ -35,7 +33,8 @@ class Isolating:
         self._book = book
         self._watch = watch
         self._watched: frozenset[str] = frozenset()
-        self._is_explored = False
+        self._explored: set[str] = set()
+        """The groups at the top of the tree below which was looked for what is left of a former run."""
         self._made: set[str] = set()
         """Containers' cgroups that are not plain."""
         self._own: dict[str, CpuSet] = {}
@@ -58,8 +57,7 @@ class Isolating:
         if not self._is_concerned(now, scope):
             return _NOTHING
         self._claims, self._terms = now.ledger.claims, now.terms
-        if not self._is_explored and scope is None:
-            self._is_explored = True
+        if scope is None:
             self._explore(now)
         wants = self._wants(now)
         if not (wants or self._made or self._own):
@@ -95,8 +93,7 @@ class Isolating:
                 self._news += self._book.isolations.passed(want, after.get(path), error, at, tried=tried)
             self._take(its, after)
             self._end(its.wants)
-        told = (self._told(news) for news in self._news)
-        return tuple(entry for entry in told if entry is not None)
+        return tuple(map(self._told, self._news))
 
     def _is_concerned(self, now: state.State, scope: frozenset[events.ContainerId] | None) -> bool:
         """Whether a pass has to look at partitions: always where it looks at everything."""
@@ -138,13 +135,17 @@ class Isolating:
         return True
 
     def _explore(self, now: state.State) -> None:
-        """Find what was made before the agent's start, below the groups at the top of the tree."""
+        """Find what was made before the agent's start, below the groups at the top that were not seen yet."""
+        tops = {its.cgroup.partition("/")[0] for its in now.inventory.containers.values() if its.cgroup}
+        if not (new := tops - self._explored):
+            return
+        self._explored |= new
         ours = {}
         for id_, container in now.inventory.containers.items():
             what = now.ledger.intents.get(id_)
             if container.cgroup is not None and what is not None and what.kind is not intent.Kind.UNMANAGED:
                 ours[container.cgroup] = id_
-        for top in sorted({path.partition("/")[0] for path in ours}):
+        for top in sorted(new):
             self._others_below(top, ours)
 
     def _others_below(self, path: str, ours: Mapping[str, events.ContainerId]) -> CpuSet:
@@ -193,7 +194,7 @@ class Isolating:
             self._watched = watched
             self._watch(watched)
 
-    def _told(self, news: isolations.News) -> report.Entry | None:
+    def _told(self, news: isolations.News) -> report.Entry:
         counters = self._book.counters
         counters.found += news.event == "drift.found"
         counters.unrepaired += (news.event == "drift.unrepairable") - news.takes_back
@@ -203,6 +204,7 @@ class Isolating:
             container=news.container,
             fields=news.fields,
             silent=news.silent,
+            since=news.since,
             kind="partition",
         )
 

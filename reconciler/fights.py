@@ -39,6 +39,16 @@ class Conflict:
     since: float
     values: tuple[str, ...]
 
+    def fields(self) -> dict[str, object]:
+        """What there is to tell of it."""
+        return {
+            "opponent": self.opponent.name,
+            "evidence": self.opponent.evidence,
+            "times": self.times,
+            "values": list(self.values),
+            **opponents.named(self.opponent.writer),
+        }
+
 
 @dataclass(slots=True)
 class _Fight:

@@ -1,11 +1,13 @@
 """Who else may write containers' cpusets: what each would write, and whom a value points to. Pure.
 
-Nothing here says who wrote; that takes fanotify. A value says who would have written just that.
+Who wrote is known where fanotify says so. Otherwise a value says who would have written just that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import posixpath
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,13 +22,44 @@ RELOAD_SECONDS = 10.0
 """So soon after a daemon-reload a value that a unit may have counts as systemd's."""
 
 
+_RUNTIMES = ("runc", "crun", "youki", "containerd", "crio", "conmon")
+"""How the commands of runtimes begin: `containerd-shim`, and `runc:[2:INIT]`, are among them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writer:
+    """A process that has written a file: its pid, and what is known of it, "" else.
+
+    `pid` is 0 for one of another pid namespace. `command` is its name, `cmdline` its arguments too, `unit`
+    its systemd unit or else its cgroup, `container` the container that it runs in, by its names or its id.
+    """
+
+    pid: int
+    command: str = ""
+    cmdline: str = ""
+    unit: str = ""
+    container: str = ""
+
+    def __str__(self) -> str:
+        where = f", {self.container or self.unit}" if self.container or self.unit else ""
+        if not self.pid:
+            return "a process of another pid namespace"
+        return f"{self.command or 'a process that has ended'} (pid {self.pid}{where})"
+
+    def document(self) -> dict[str, object]:
+        """It, in the log and elsewhere."""
+        return dataclasses.asdict(self)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opponent:
-    """Someone who writes the same files: `name` as in a sentence, `evidence` is what points to them."""
+    """Someone who writes the same files: `name` as in a sentence, `evidence` is what points to them, `writer`
+    who wrote, where that is known."""
 
     kind: Kind
     name: str
     evidence: str
+    writer: Writer | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,17 +81,50 @@ class Assignments:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspects:
     """What is known of the others at one moment: kubelet's assignments, the runtime's records of cpusets
-    where they were asked for, and the seconds since systemd's last daemon-reload."""
+    where they were asked for, and the seconds since systemd's last daemon-reload. `writer` says who wrote a
+    file of a container last, None where that is not known."""
 
     kubelet: Assignments | None = None
     records: Mapping[events.ContainerId, str] = field(default_factory=dict)
     reloaded_ago: float | None = None
+    writer: Callable[[events.Container, str], Writer | None] = lambda *_: None
 
 
 def blame(
     suspects: Suspects, pod: events.Pod, container: events.Container, file: str, value: str
 ) -> Opponent:
-    """Whom `value` in `file` of a container points to."""
+    """Who wrote `value` into `file` of a container, or else whom it points to."""
+    found = _pointed_to(suspects, pod, container, file, value)
+    writer = suspects.writer(container, file)
+    return found if writer is None else _wrote(writer, found)
+
+
+def _wrote(writer: Writer, found: Opponent) -> Opponent:
+    """The opponent, where it is known who wrote. kubelet writes through the runtime, and of an ancestor's
+    cpuset it matters that it is an ancestor's."""
+    kind = _kind(writer)
+    if found.kind == "ancestor" or (found.kind == "kubelet" and kind == "runtime"):
+        return dataclasses.replace(found, evidence=f"{found.evidence}, written by {writer}", writer=writer)
+    if kind is None:
+        return dataclasses.replace(found, writer=writer)
+    return Opponent(kind=kind, name=str(writer), evidence="fanotify saw it write", writer=writer)
+
+
+def _kind(writer: Writer) -> Kind | None:
+    """None for one of whom only the pid is known."""
+    command = posixpath.basename(writer.command)
+    if not command:
+        return None
+    if command == "kubelet":
+        return "kubelet"
+    if command == "systemd" and writer.unit == "init.scope":
+        return "systemd"
+    return "runtime" if command.startswith(_RUNTIMES) else "agent"
+
+
+def _pointed_to(
+    suspects: Suspects, pod: events.Pod, container: events.Container, file: str, value: str
+) -> Opponent:
     if file == observed.EFFECTIVE_CPUS:
         return Opponent(kind="ancestor", name="an ancestor's cpuset", evidence=f"the kernel grants {value}")
     if file == observed.CPUS:
@@ -66,6 +132,11 @@ def blame(
         if found is not None:
             return found
     return nobody(container.id, file, value)
+
+
+def named(writer: Writer | None) -> dict[str, object]:
+    """The field that names a writer; none where it is not known."""
+    return {} if writer is None else {"writer": writer.document()}
 
 
 def nobody(_: events.ContainerId, file: str, value: str) -> Opponent:

@@ -84,6 +84,7 @@ class _Trouble:
     attempts: int = 0
     told: bool = False
     reason: str = ""
+    writer: opponents.Writer | None = None
 
 
 @dataclass(slots=True)
@@ -196,6 +197,7 @@ class Book:
             return
         self.counters.found += 1
         for file in reasons.drifted(difference, outcome.online):
+            writer = self._troubles[id_].writer = outcome.blame(id_, file.file, file.have).writer
             yield Entry(
                 event="drift.found",
                 container=id_,
@@ -207,6 +209,7 @@ class Book:
                     "observed": file.have,
                     "effective": str(granted(difference.look)),
                     "found_by": "inotify" if id_ in outcome.found_at else outcome.found_by,
+                    **opponents.named(writer),
                 },
             )
 
@@ -238,6 +241,7 @@ class Book:
                 "attempt": trouble.attempts + 1,
                 "lasted_ms": round((at - trouble.since) * 1000, 3),
                 "result": "in-sync",
+                **opponents.named(trouble.writer),
             },
         )
 
@@ -279,16 +283,7 @@ def _first_errors(outcome: Outcome) -> dict[events.ContainerId, str]:
 
 
 def _of_conflict(news: fights.News, id_: events.ContainerId, conflict: fights.Conflict) -> Entry:
-    return Entry(
-        event=news,
-        container=id_,
-        fields={
-            "opponent": conflict.opponent.name,
-            "evidence": conflict.opponent.evidence,
-            "times": conflict.times,
-            "values": list(conflict.values),
-        },
-    )
+    return Entry(event=news, container=id_, fields=conflict.fields())
 
 
 def _lasting(want: desired.Placement) -> desired.Placement:

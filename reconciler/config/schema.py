@@ -96,6 +96,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     `opt_out_namespaces`: which namespaces may leave single pods alone with `weka.io/unmanaged: "true"`.
     `pass_interval_seconds`: pause between periodic passes, which find what inotify cannot see.
     `fights`: what is done about somebody who writes the same files again and again.
+    `attribution`: whether it is found out who writes them, and how.
     """
 
     min_shared_cpus: Annotated[int, msgspec.Meta(ge=1, le=8192)] = 1
@@ -113,6 +114,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     opt_out_namespaces: tuple[Namespaces, ...] = ()
     pass_interval_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 10.0
     fights: Fights = Fights()
+    attribution: Literal["off", "fanotify"] = "off"
     nri: Nri = Nri()
     metrics: Metrics = Metrics()
 
@@ -129,7 +131,13 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     def of_decisions(self) -> Config:
         """The same, with defaults for what no decision on a container depends on."""
         return msgspec.structs.replace(
-            self, pass_interval_seconds=10.0, on_guard="refuse", fights=Fights(), nri=Nri(), metrics=Metrics()
+            self,
+            pass_interval_seconds=10.0,
+            on_guard="refuse",
+            fights=Fights(),
+            attribution="off",
+            nri=Nri(),
+            metrics=Metrics(),
         )
 
     def may_annotate(self, namespace: str) -> bool:

@@ -153,6 +153,14 @@ def _conflicts(its: fights.Fights, others: opposition.Opposition) -> Iterator[Fa
     yield _gauge(
         "kubelet_is_static", "Whether kubelet's CPU manager writes cpusets.", Sample({}, others.is_static)
     )
+    who = others.attribution
+    yield _gauge(
+        "attribution_active", "Whether it is seen who writes.", Sample({}, who is not None and who.active)
+    )
+    seen = (0, 0, 0) if who is None else (who.writes, who.unnamed, who.lost)
+    yield _counter("attribution_writes", "Writes of others to cgroups that were seen.", Sample({}, seen[0]))
+    yield _counter("attribution_unnamed", "Of these, by somebody who ended too soon.", Sample({}, seen[1]))
+    yield _counter("attribution_losses", "Times that who wrote was lost.", Sample({}, seen[2]))
     yield _counter("agreements", "Cpusets told to the runtime.", Sample({}, others.agreeing.made))
     yield _counter("agreement_failures", "Attempts at that which failed.", Sample({}, others.agreeing.failed))
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from reconciler import errors, events, fights, intent, opponents, report
 from reconciler.cpu.idset import CpuSet
-from reconciler.daemon import agreeing, telling
+from reconciler.daemon import agreeing, attribution, telling
 from reconciler.host import kubelet, units
 from reconciler.policy import state
 from reconciler.runtime.podresources import client as podresources
@@ -36,10 +36,13 @@ class Opposition:
         book: report.Book,
         tell: telling.Teller,
         *,
+        attributed: attribution.Attribution | None = None,
         ask: _Ask = podresources.owned,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`ask` asks kubelet at the path of its socket; `clock` gives monotonic seconds."""
+        """`attributed` knows who writes, where that is wanted; `ask` asks kubelet at the path of its socket;
+        `clock` gives monotonic seconds."""
+        self.attribution = attributed
         self.agreeing = agreeing.Agreeing(now, book, tell)
         self.found = 0
         self._root = host_root
@@ -66,6 +69,7 @@ class Opposition:
             kubelet=self._assignments,
             records=self.agreeing.records,
             reloaded_ago=units.reloaded_ago(self._root),
+            writer=(lambda *_: None) if self.attribution is None else self.attribution.writer,
         )
 
     async def serve(self) -> None:

@@ -127,8 +127,14 @@ def _served(sources: metrics.Sources) -> dict[str, object]:
     answered = {"admitted": 0, "refused": 0, "in-place": 0}
     for (_, answer), count in sources.counters.guarded.items():
         answered[answer] += count
-    opponents = sources.opposition.document()
-    return {"ready": not unready, "unready": unready, "guard": answered, "opponents": opponents}
+    others = sources.opposition
+    return {
+        "ready": not unready,
+        "unready": unready,
+        "guard": answered,
+        "opponents": others.document(),
+        "attribution": None if others.attribution is None else others.attribution.document(),
+    }
 
 
 def _container(now: state.State, book: report.Book, name: str) -> dict[str, object]:

@@ -67,6 +67,9 @@ class Renewal:
             self._log.warning("config.restart-needed", key="nri", reason="a plugin keeps its name and index")
         if config.metrics != self.config.metrics:
             self._log.warning("config.restart-needed", key="metrics", reason="a listener keeps its address")
+        if config.attribution != self.config.attribution:
+            reason = "writers are watched from the start on, or not at all"
+            self._log.warning("config.restart-needed", key="attribution", reason=reason)
         self.config = config
         self._log.info("config.reloaded", path=self._path)
         return True

@@ -20,6 +20,7 @@ from reconciler.daemon import (
     agent,
     api,
     archiving,
+    attribution,
     checkpoint,
     doors,
     listener,
@@ -116,7 +117,14 @@ def _assemble(
     its_agent = agent.Agent(
         state.terms(in_force.topology, in_force.config), in_force.config, watched, tell, dry=chosen.dry
     )
-    others = opposition.Opposition(chosen.host_root, lambda: its_agent.state, book, tell)
+    attributed = attribution.started(
+        in_force.config.attribution, chosen.host_root, lambda: its_agent.state, tell
+    )
+    if attributed is not None:
+        stack.callback(attributed.close)
+    others = opposition.Opposition(
+        chosen.host_root, lambda: its_agent.state, book, tell, attributed=attributed
+    )
     loop = asyncio.get_running_loop()
     walker = walk.Walker(
         tree,

@@ -197,6 +197,11 @@ class Teller:
         """The runtime could not be told; told once for each reason."""
         self._log.warning("agreement.failed", **status.owner(now, id_), reason=reason)
 
+    def attribution(self, what: str, **fields: object) -> None:
+        """As `attribution.Tell`."""
+        write = self._log.info if what == "started" else self._log.warning
+        write(f"attribution.{what}", **fields)
+
     def opponent(self, what: Literal["found", "gone", "contradicts", "unreadable"], **fields: object) -> None:
         """Somebody else who writes cpusets has appeared, or has gone."""
         write = self._log.info if what == "gone" else self._log.warning

@@ -38,6 +38,8 @@ ACCEPTED: list[Tree] = [
     {"fights": {"drifts": 2}},
     {"fights": {"drifts": 100, "withinSeconds": 1, "endsAfterSeconds": 3600, "longestPauseSeconds": 0.1}},
     {"fights": {"longestPauseSeconds": 60}},
+    {"attribution": "off"},
+    {"attribution": "fanotify"},
     {"nri": {}},
     {"nri": {"pluginName": "a"}},
     {"nri": {"pluginName": "A-Z_a.z+0" + "9" * 55}},

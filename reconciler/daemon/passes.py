@@ -8,6 +8,7 @@ made in the event loop.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Mapping
 from concurrent import futures
 from typing import TypeVar
@@ -51,7 +52,10 @@ class Passes:
         self._began: float | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._held: dict[events.ContainerId, float] = {}
+        self._put_off: dict[events.ContainerId, float] = {}
+        """Of whom inotify told while they waited for a repair, and when."""
         self._release: asyncio.TimerHandle | None = None
+        self._released = -math.inf
         self.on_drift: Callable[[frozenset[events.ContainerId]], object] = lambda _: None
         """Is told of containers that a pass has found to have drifted."""
 
@@ -82,12 +86,13 @@ class Passes:
 
         Those whose repair waits are looked at when it is due, however often they are written until then.
         """
-        new = [id_ for id_ in ids if id_ not in self._held]
-        for id_ in new:
-            self._found_at.setdefault(id_, at)
-            self._scope.add(id_)
-        if new:
-            self._wake.set()
+        for id_ in ids:
+            if id_ in self._held:
+                self._put_off.setdefault(id_, at)
+            else:
+                self._found_at.setdefault(id_, at)
+                self._scope.add(id_)
+                self._wake.set()
 
     def forget(self, id_: events.ContainerId, path: str | None) -> None:
         """Let the next pass, whenever it is, forget a container that has ended."""
@@ -196,12 +201,19 @@ class Passes:
         if self._release is not None:
             self._release.cancel()
             self._release = None
-        self._held = {id_: loop.time() + seconds for id_, seconds in held.items()}
+        # A pass over others puts nobody off who has a time already.
+        now, before = loop.time(), self._held
+        self._held = {id_: min(now + seconds, before.get(id_, math.inf)) for id_, seconds in held.items()}
         if held:
-            soon = max(min(self._held.values()), loop.time() + _TOGETHER)
+            soon = max(min(self._held.values()), self._released + _TOGETHER)
             self._release = loop.call_at(soon, self._due, loop)
+        # Whoever waits no more was repaired by this pass, maybe before inotify told of it.
+        put_off, self._put_off = self._put_off, {}
+        for id_, at in put_off.items():
+            self.signalled(() if id_ in held else (id_,), at)
 
     def _due(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._released = loop.time()
         due = [id_ for id_, when in self._held.items() if when <= loop.time()]
         for id_ in due:
             del self._held[id_]

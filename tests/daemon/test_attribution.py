@@ -20,7 +20,7 @@ from reconciler.host import fanotify
 from reconciler.policy import state
 from tests.daemon import node, observing, pods
 
-# covers: PRD-7.10, PRD-7.12
+# covers: PRD-7.10, PRD-7.12, PRD-7.25
 
 WEB = pods.pod("web")
 SHARED = pods.container(WEB)

@@ -32,7 +32,7 @@ _KERNEL_THREAD = 0x0020_0000
 _KERNEL_NAMES = ("kworker/", "ksoftirqd/", "migration/", "rcu", "cpuhp/", "kcompactd", "idle_inject/")
 """How kernel threads are called that may be gone when they are asked for."""
 _WORK = (
-    "echo begin > /tracing/trace_marker; i=0; while [ $i -lt 2000 ]; do i=$((i+1)); done;"
+    "echo begin > /tracing/trace_marker; i=0; while [ $i -lt 10000 ]; do i=$((i+1)); done;"
     " echo end > /tracing/trace_marker"
 )
 

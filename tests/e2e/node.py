@@ -75,10 +75,10 @@ class Node:
         if pods:
             kubelet.remove(*(pod.parent for pod in pods))
 
-    async def run_pod(self, spec: runtime_pods.PodSpec) -> Pod:
-        """Make the pod's slice and run its sandbox. Raises Refused."""
+    async def run_pod(self, spec: runtime_pods.PodSpec, config: cri.PodSandboxConfig | None = None) -> Pod:
+        """Make the pod's slice and run its sandbox, as `sandbox_config` has it or another. Raises Refused."""
         kubelet.make(place.NAMING.parent(spec))
-        config = _sandbox_config(spec)
+        config = sandbox_config(spec) if config is None else config
         pod = Pod(spec=spec, sandbox=await self.cri.run_sandbox(config), config=config)
         self.pods[spec.name] = pod
         return pod
@@ -91,10 +91,13 @@ class Node:
         mounts: Sequence[Mount] = (),
     ) -> str:
         """Create the next attempt of a container without starting it; its id. Raises Refused."""
-        attempts = pod.containers.setdefault(spec.name, [])
-        config = _container_config(pod.spec, spec, len(attempts), command, mounts)
+        attempts = len(pod.containers.get(spec.name, []))
+        return await self.create_as(pod, container_config(pod.spec, spec, attempts, command, mounts))
+
+    async def create_as(self, pod: Pod, config: cri.ContainerConfig) -> str:
+        """Create a container as the request says; its id. Raises Refused."""
         id_ = await _insist(lambda: self.cri.create_container(pod.sandbox, config, pod.config))
-        attempts.append(id_)
+        pod.containers.setdefault(config.metadata.name, []).append(id_)
         return id_
 
     async def run(
@@ -134,9 +137,16 @@ class Node:
         kubelet.remove(pod.parent)
 
     async def _end_sandbox(self, pod: Pod) -> None:
-        with contextlib.suppress(errors.Gone):
-            await self.cri.stop_sandbox(pod.sandbox)
-            await self.cri.remove_sandbox(pod.sandbox)
+        for attempt in range(1, _TRIES + 1):
+            try:
+                with contextlib.suppress(errors.Gone):
+                    await self.cri.stop_sandbox(pod.sandbox)
+                    await self.cri.remove_sandbox(pod.sandbox)
+            except errors.Refused:  # one of its containers is just ending; kubelet tries again, too
+                if attempt == _TRIES:
+                    raise
+            else:
+                return
 
     async def until_answered(self) -> None:
         """Wait until the runtime answers, as after a restart."""
@@ -203,7 +213,8 @@ def _labels(spec: runtime_pods.PodSpec) -> dict[str, str]:
     }
 
 
-def _sandbox_config(spec: runtime_pods.PodSpec) -> cri.PodSandboxConfig:
+def sandbox_config(spec: runtime_pods.PodSpec) -> cri.PodSandboxConfig:
+    """The request for a pod's sandbox."""
     # The host's network, so that no CNI plugin is needed; a namespace of processes for each container,
     # as kubelet asks for.
     namespaces = cri.NamespaceOption(network=cri.NODE, pid=cri.CONTAINER)
@@ -218,13 +229,14 @@ def _sandbox_config(spec: runtime_pods.PodSpec) -> cri.PodSandboxConfig:
     )
 
 
-def _container_config(
+def container_config(
     pod: runtime_pods.PodSpec,
     spec: runtime_pods.ContainerSpec,
     attempt: int,
     command: Sequence[str],
     mounts: Sequence[Mount],
 ) -> cri.ContainerConfig:
+    """The request for a container with kubelet's values."""
     cpu = runtime_pods.cpu_message(spec)
     resources = cri.LinuxContainerResources(
         cpu_period=cpu.period.value,

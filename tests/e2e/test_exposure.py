@@ -15,6 +15,7 @@ pytestmark = place.needs_nri
 _ROUNDS = 50
 _WITHOUT = 5
 """Rounds without the agent; one of them that shows exposure is enough."""
+_KUBELETS = "2-3"
 _SPIN = ("/bin/busybox", "chroot", "/host", "/usr/bin/python3", "/opt/payload/tests/e2e/spinner.py")
 _HOST = (node.Mount(host="/", inside="/host", readonly=True),)
 
@@ -25,26 +26,30 @@ async def _spin(machine: node.Node) -> None:
 
 
 async def _lives(
-    machine: node.Node, trace: exposure.Trace, rounds: int, cpus: str = ""
+    machine: node.Node, trace: exposure.Trace, rounds: int, agent: agents.Agent | None
 ) -> list[exposure.Life]:
-    """An exclusive container comes and goes; what its CPUs saw each time. `cpus`: as kubelet names them."""
+    """An exclusive container comes and goes; what its CPUs saw each time. Without an agent it has CPUs of
+    kubelet's, which keeps nobody else off them."""
+    cpus = "" if agent else _KUBELETS
     pod = await machine.run_pod(pods.guaranteed("db"))
     spec = pods.with_cpus(pods.WHOLE_TWO, cpus)
     found = []
     for _ in range(rounds):
         trace.clear()
         id_ = await machine.create(pod, spec, exposure.command(), trace.mounts())
+        own = cgroups.cpus(cpus) if agent is None else await _claim(agent, id_)
         await machine.cri.start_container(id_)
-        own = cgroups.cpus(cpus) if cpus else _own(machine, pod, id_)
         await machine.until_exited(id_)
         found.append(trace.life(own))
         await machine.remove(pod, "main")
     return found
 
 
-def _own(machine: node.Node, pod: node.Pod, id_: str) -> CpuSet:
-    own = cgroups.cpus(machine.cgroup(pod, id_).cpus)
-    assert len(own) == 2
+async def _claim(agent: agents.Agent, id_: str) -> CpuSet:
+    """What it was given at its creation."""
+    entries = {entry["id"]: entry for entry in (await agent.status())["containers"]}
+    own = cgroups.cpus(entries[id_]["claim"])
+    assert (len(own), entries[id_]["class"]) == (2, "integer")
     return own
 
 
@@ -55,7 +60,7 @@ def _sum(counts: list[Counter[str]]) -> Counter[str]:
 async def test_the_trace_sees_exposure_where_there_is_no_agent(machine: node.Node) -> None:
     await _spin(machine)
     with exposure.Trace() as trace:
-        lives = await _lives(machine, trace, _WITHOUT, "2-3")
+        lives = await _lives(machine, trace, _WITHOUT, None)
     seen = _sum([life.containers for life in lives])
     assert seen, "nobody else ran there: a trace that cannot see proves nothing"
     print(f"without the agent, in {_WITHOUT} lives: {dict(seen)}")
@@ -74,7 +79,7 @@ async def test_nobody_else_runs_on_exclusive_cpus(
     await _spin(machine)
     await settle.settle(machine, agent)
     with exposure.Trace() as trace:
-        lives = await _lives(machine, trace, _ROUNDS)
+        lives = await _lives(machine, trace, _ROUNDS, agent)
     assert [life.containers for life in lives if life.containers] == []
     if mode != "cpuset":
         assert [life.host for life in lives if life.host] == []

@@ -6,14 +6,14 @@ The interpreter lacks Kubernetes' functions on strings: those that the policy ca
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import cel
 import yaml
 
 FILE = pathlib.Path(__file__).resolve().parents[2] / "deploy" / "admission" / "policy.yaml"
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, Callable[..., object]] = {
     "split": lambda text, by: text.split(by),
     "trim": lambda text: text.strip(),
     "replace": lambda text, before, after: text.replace(before, after),

@@ -12,9 +12,9 @@ from reconciler import errors, intent
 from reconciler.config import schema
 from reconciler.cpu.idset import CpuSet
 from tests.deploy import admission
-from tests.pipeline import annotations
+from tests.pipeline import cpu_lists
 
-LISTS = annotations.lists()
+LISTS = cpu_lists.lists()
 OWN = f"{intent.CORES}.main"
 NAMING = [intent.CORES, OWN]
 POLICY = admission.policy()
@@ -27,7 +27,7 @@ def pod(its: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("key", [*NAMING, intent.FORBID])
 @pytest.mark.parametrize("its", LISTS.good, ids=lambda its: repr(its.text))
-def test_a_good_list_passes(its: annotations.Good, key: str) -> None:
+def test_a_good_list_passes(its: cpu_lists.Good, key: str) -> None:
     assert POLICY.refusals(pod({key: its.text})) == []
 
 

@@ -44,6 +44,7 @@ WANTED = {
     "node.txt": [*_of_the_agent(), *_extra("systemd"), *_group("e2e")],
     "agent.txt": [*_of_the_agent(), *_extra("cli"), *_extra("systemd"), *_group("build")],
     "checks.txt": [*_of_the_agent(), *_group("build"), *_group("lint")],
+    "chart.txt": _group("chart"),
 }
 
 

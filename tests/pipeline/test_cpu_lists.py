@@ -7,11 +7,11 @@ import pytest
 from reconciler import intent
 from reconciler.config import schema
 from reconciler.cpu.idset import CpuSet
-from tests.pipeline import annotations, samples
+from tests.pipeline import cpu_lists, samples
 
 # covers: PRD-1.6, PRD-3.5, PRD-9.1
 
-LISTS = annotations.lists()
+LISTS = cpu_lists.lists()
 NAMING = [intent.CORES, f"{intent.CORES}.main"]
 
 
@@ -22,13 +22,13 @@ def decide(key: str, text: str) -> intent.Intent:
 
 @pytest.mark.parametrize("key", NAMING)
 @pytest.mark.parametrize("its", LISTS.good, ids=lambda its: repr(its.text))
-def test_a_good_list_claims_the_cpus_that_it_means(its: annotations.Good, key: str) -> None:
+def test_a_good_list_claims_the_cpus_that_it_means(its: cpu_lists.Good, key: str) -> None:
     decided = decide(key, its.text)
     assert (decided.refusal, decided.cpus) == ("", CpuSet(its.cpus))
 
 
 @pytest.mark.parametrize("its", LISTS.good, ids=lambda its: repr(its.text))
-def test_a_good_list_forbids_the_cpus_that_it_means(its: annotations.Good) -> None:
+def test_a_good_list_forbids_the_cpus_that_it_means(its: cpu_lists.Good) -> None:
     decided = decide(intent.FORBID, its.text)
     assert (decided.warning, decided.forbidden) == ("", CpuSet(its.cpus))
 

@@ -10,7 +10,7 @@ import dataclasses
 import errno
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from reconciler import errors, events, intent, isolations, observed, partitions, report
+from reconciler import errors, events, intent, isolations, observed, opponents, partitions, report
 from reconciler.cpu.idset import CpuSet
 from reconciler.host import cgroupfs
 from reconciler.policy import isolation, state
@@ -27,11 +27,14 @@ class Isolating:
         tree: cgroupfs.Cgroupfs,
         book: report.Book,
         watch: Callable[[frozenset[str]], object] = lambda _: None,
+        writer: Callable[[events.Container, str], opponents.Writer | None] = lambda *_: None,
     ) -> None:
-        """`watch` is told which cgroups are partitions, or are to be, when they are others."""
+        """`watch` is told which cgroups are partitions, or are to be, when they are others. `writer` says who
+        wrote a file last."""
         self._tree = tree
         self._book = book
         self._watch = watch
+        self._writer = writer
         self._watched: frozenset[str] = frozenset()
         self._explored: set[str] = set()
         """The groups at the top of the tree below which was looked for what is left of a former run."""
@@ -68,7 +71,8 @@ class Isolating:
         for path, want in wants.items():
             id_ = want.container
             how: report.FoundBy = "inotify" if id_ in found_at else found_by
-            self._news += known.seen(want, its.looks.get(path), how, found_at.get(id_, at), at)
+            news = known.seen(want, its.looks.get(path), how, found_at.get(id_, at), at)
+            self._news += (self._signed(now, each) for each in news)
         waiting = frozenset(path for path, want in wants.items() if known.is_waiting(want, at))
         self._situation = dataclasses.replace(its, waiting=waiting)
         return partitions.order(self._situation)
@@ -193,6 +197,14 @@ class Isolating:
         if (watched := frozenset(wants)) != self._watched:
             self._watched = watched
             self._watch(watched)
+
+    def _signed(self, now: state.State, news: isolations.News) -> isolations.News:
+        """What was found, with who wrote it; the kernel itself makes a partition invalid."""
+        file, has = str(news.fields["file"]), str(news.fields["observed"])
+        if "invalid" in has:
+            return news
+        writer = self._writer(now.inventory.containers[news.container], file)
+        return dataclasses.replace(news, fields={**news.fields, **opponents.named(writer)})
 
     def _told(self, news: isolations.News) -> report.Entry:
         counters = self._book.counters

@@ -105,7 +105,7 @@ class Walker:
         self._told_lifted: watching.Quotas = {}
         self._suspects = suspects
         self._told = told
-        self._isolating = isolating.Isolating(tree, book, isolated)
+        self._isolating = isolating.Isolating(tree, book, isolated, lambda *its: suspects().writer(*its))
         self._clock = clock
         self._passes = 0
         self._planned: plan.Plan = ()

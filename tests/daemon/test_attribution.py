@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from reconciler import errors, events, opponents
+from reconciler.config import schema
 from reconciler.daemon import attribution
 from reconciler.host import fanotify
 from reconciler.policy import state
@@ -435,6 +436,39 @@ async def test_the_metrics_count_what_was_seen(shm: pathlib.Path) -> None:
             assert (read["attribution_active"], read["attribution_unnamed_total"]) == (1, 0)
             assert read["attribution_writes_total"] >= 1
             assert read["attribution_losses_total"] == 0
+
+
+class Certain(attribution.Attribution):
+    """Says of every file that the same process has written it."""
+
+    def writer(self, container: events.Container, file: str) -> opponents.Writer | None:
+        """As `Attribution.writer`."""
+        return opponents.Writer(pid=7, command="sh", cmdline=f"{container.id} {file}")
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        pytest.param("member", "sh", id="somebody"),
+        pytest.param("root invalid (a sibling)", None, id="the kernel"),
+    ],
+)
+async def test_who_ended_a_partition_is_named_and_the_kernel_is_nobody(
+    tmp_path: pathlib.Path, text: str, command: str | None
+) -> None:
+    async with node.running(tmp_path, schema.Config(isolation="partition")) as made:
+        await made.run(DB, INTEGER)
+        await made.quiet()
+        made.opposition.attribution = Certain(made.root, "/proc", unasked, made.tell)
+        state_ = pathlib.Path(made.host.root, str(INTEGER.cgroup), "cpuset.cpus.partition")
+        assert state_.read_text().split() == ["root"]
+        state_.write_text(f"{text}\n")
+        await made.quiet()
+        [found] = made.records("drift.found")
+        assert (found["file"], found["observed"]) == ("cpuset.cpus.partition", text)
+        assert found.get("writer", {}).get("command") == command
+        if command is not None:
+            assert found["writer"]["cmdline"] == f"{INTEGER.id} cpuset.cpus.partition"
 
 
 def test_where_it_is_off_there_is_none(tmp_path: pathlib.Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 from reconciler import errors, inventory
@@ -19,13 +20,20 @@ from tests.scenarios import ground, model, specs
 _PATIENCE = 10.0
 _CPUS = pathlib.Path("/sys/devices/system/cpu")
 
+_Install = Callable[[dict[str, object], node.Node], agents.Agent]
+"""How the node comes by an agent with a configuration."""
+
+
+def _as_a_service(config: dict[str, object], _: node.Node) -> agents.Agent:
+    return agents.Agent(config)
+
 
 class RealGround:
     """A `ground.Ground`. `begin` before the first step, `end` after the last one."""
 
-    def __init__(self, scenario: model.Scenario) -> None:
-        self._agent = agents.Agent(dict(scenario.config))
+    def __init__(self, scenario: model.Scenario, install: _Install = _as_a_service) -> None:
         self._node = node.Node()
+        self._agent = install(dict(scenario.config), self._node)
         self._manifests: dict[str, model.Pod] = {}
         self._runs = itertools.count(1)
 

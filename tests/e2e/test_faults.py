@@ -106,7 +106,7 @@ async def test_behind_a_read_only_cgroup_mount_nobody_starts_who_needs_a_write(
         web = await machine.run_pod(pods.shared("web"))
         await machine.run(web, pods.SHARED)
         db = await machine.run_pod(pods.guaranteed("db"))
-        with pytest.raises(errors.ReconcilerError, match="still used by .*default/web"):
+        with pytest.raises(errors.ReconcilerError, match=r"still used by .*default/web"):
             await machine.run(db, pods.WHOLE_TWO)
         assert "read-only here" in (await agent.until_logged("placement.failed", pod="web"))["reason"]
         agent.stop()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from reconciler import errors, events, observed
 from reconciler.cpu import bandwidth
-from reconciler.cpu.idset import CpuSet
+from reconciler.cpu.idset import CpuSet, NodeSet
 from reconciler.policy import desired
 
 
@@ -65,7 +65,7 @@ def compare(
         if want is None or not isinstance(look, observed.Present):
             continue
         if not in_order(want, look, online):
-            is_placed = placed(want, look, online)
+            is_placed = placed(want, look, online) and _has_memory(want, look)
             was_in_order = confirmed.get(id_) == want
             found.append(_difference(id_, want, look, is_placed=is_placed, was_in_order=was_in_order))
     return tuple(found)
@@ -89,11 +89,12 @@ def _difference(
 
 def in_order(want: desired.Placement, look: observed.Present, online: CpuSet) -> bool:
     """Whether the kernel both was asked for and grants what is wanted, and quotas are as they should be."""
-    return placed(want, look, online) and (not want.quotas or settled(want, look))
+    is_settled = not want.quotas or settled(want, look)
+    return is_settled and placed(want, look, online) and _has_memory(want, look)
 
 
 def placed(want: desired.Placement, look: observed.Present, online: CpuSet) -> bool:
-    """Whether CPUs and memory are as wanted, whatever is with quotas."""
+    """Whether CPUs are as wanted, and memory was asked for as wanted, whatever is with quotas."""
     inner = look.inner
     return (
         look.outer.cpus == want.cpus
@@ -101,6 +102,11 @@ def placed(want: desired.Placement, look: observed.Present, online: CpuSet) -> b
         and (want.mems is None or look.outer.mems == want.mems)
         and (inner is None or next(_inner_mismatches(want, inner), None) is None)
     )
+
+
+def _has_memory(want: desired.Placement, look: observed.Present) -> bool:
+    """Whether the kernel grants the memory that is wanted."""
+    return want.mems is None or granted_mems(look) == want.mems
 
 
 def settled(want: desired.Placement, look: observed.Present) -> bool:
@@ -111,6 +117,11 @@ def settled(want: desired.Placement, look: observed.Present) -> bool:
 def granted(look: observed.Present) -> CpuSet:
     """The CPUs that the kernel grants to the container's processes, wherever the runtime keeps them."""
     return look.outer.effective_cpus if look.inner is None else look.inner.effective_cpus
+
+
+def granted_mems(look: observed.Present) -> NodeSet:
+    """The memory nodes that the kernel grants to the container's processes."""
+    return look.outer.effective_mems if look.inner is None else look.inner.effective_mems
 
 
 def mismatches(want: desired.Placement, look: observed.Present) -> Iterator[Mismatch]:

@@ -7,11 +7,11 @@ because how long a drift lasted, and whether a difference is drift at all, are q
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from reconciler import errors, events, fights, isolations, observed, opponents, plan, reasons
+from reconciler import errors, events, fights, isolations, narrowing, observed, opponents, plan, reasons
 from reconciler.cpu.idset import CpuSet
 from reconciler.diff import Cause, Difference, granted, in_order, settled
 from reconciler.policy import desired
@@ -46,7 +46,7 @@ class Outcome:
 
     `after` holds a second look at every container that was written to. `found_at` is the monotonic
     time in seconds at which inotify told of a container; the others were found by `found_by`. `held` are
-    those whose repair waits, and `blame` says whom a file's text points to.
+    those whose repair waits, `blame` says whom a file's text points to, `above` what is above a container.
     """
 
     wanted: desired.Desired
@@ -59,6 +59,7 @@ class Outcome:
     found_at: Mapping[events.ContainerId, float] = field(default_factory=dict)
     held: frozenset[events.ContainerId] = frozenset()
     blame: Callable[[events.ContainerId, str, str], opponents.Opponent] = opponents.nobody
+    above: Callable[[events.ContainerId], Sequence[narrowing.Ancestor]] = lambda _: ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +84,7 @@ class _Trouble:
     silent: bool = False
     attempts: int = 0
     told: bool = False
-    reason: str = ""
+    why: reasons.Why = field(default=reasons.Why(text=""))
     writer: opponents.Writer | None = None
 
 
@@ -121,7 +122,7 @@ class Book:
             told += self._fought(difference, outcome, at)
         for id_ in {result.write.container for result in outcome.results if not result.failed}:
             self.fights.wrote(id_, outcome.wanted[id_], at)
-        errors_by_container = _first_errors(outcome)
+        failed = _first_errors(outcome)
         for id_, look in {**outcome.looks, **outcome.after}.items():
             self.latest[id_] = look
             self._reach[id_] = _reach(look, self._reach.get(id_, outcome.online))
@@ -139,9 +140,9 @@ class Book:
                 self._troubles.pop(id_, None)
             elif id_ in outcome.held:
                 self.fights.hold(id_)
-                self._troubles[id_].reason = "somebody changes it again and again: it is repaired in a moment"
+                self._troubles[id_].why = reasons.HELD
             else:
-                why = errors_by_container.get(id_) or reasons.why(want, look)
+                why = failed.get(id_) or reasons.why(id_, want, look, outcome.online, outcome.above)
                 told += self._failed(id_, why, at)
         told += (_of_conflict("conflict.ended", *its) for its in self.fights.passed(at))
         return tuple(told)
@@ -163,7 +164,12 @@ class Book:
     def trouble(self, id_: events.ContainerId) -> tuple[Cause, str] | None:
         """The cause and the reason why a container is not as it should be, or None."""
         trouble = self._troubles.get(id_)
-        return None if trouble is None else (trouble.cause, trouble.reason)
+        return None if trouble is None else (trouble.cause, trouble.why.text)
+
+    def unenforceable(self, id_: events.ContainerId) -> narrowing.Unenforceable | None:
+        """What the kernel does not grant to a container whose files are right."""
+        trouble = self._troubles.get(id_)
+        return None if trouble is None else trouble.why.unenforceable
 
     def written(self) -> dict[events.ContainerId, CpuSet]:
         """The set that each container's tasks may use, as of the last look at it that saw it; all CPUs where
@@ -245,10 +251,10 @@ class Book:
             },
         )
 
-    def _failed(self, id_: events.ContainerId, why: str, at: float) -> Iterator[Entry]:
+    def _failed(self, id_: events.ContainerId, why: reasons.Why, at: float) -> Iterator[Entry]:
         trouble = self._troubles.setdefault(id_, _Trouble(cause=Cause.PENDING, since=at))
         trouble.attempts += 1
-        trouble.reason = why
+        trouble.why = why
         if trouble.told:
             return
         trouble.told = True
@@ -258,7 +264,7 @@ class Book:
             event="placement.failed" if trouble.cause is Cause.PENDING else "drift.unrepairable",
             container=id_,
             silent=trouble.silent,
-            fields={"reason": trouble.reason, "attempt": trouble.attempts},
+            fields={**why.fields(), "attempt": trouble.attempts},
         )
 
 
@@ -268,17 +274,16 @@ def _reach(look: observed.Look, before: CpuSet) -> CpuSet:
     return before if isinstance(look, observed.Unreadable) else CpuSet()
 
 
-def _first_errors(outcome: Outcome) -> dict[events.ContainerId, str]:
+def _first_errors(outcome: Outcome) -> dict[events.ContainerId, reasons.Why]:
     """Why a container's writes failed, the first reason of each."""
-    found: dict[events.ContainerId, str] = {}
+    found: dict[events.ContainerId, reasons.Why] = {}
     for result in outcome.results:
+        write = result.write
         if result.blocked:
-            found.setdefault(
-                result.write.container,
-                f"{result.write.file} waits: someone else could not be moved off CPU {result.write.needs}",
-            )
+            text = f"{write.file} waits: someone else could not be moved off CPU {write.needs}"
+            found.setdefault(write.container, reasons.Why(text=text))
         elif result.error is not None:
-            found.setdefault(result.write.container, str(result.error))
+            found.setdefault(write.container, reasons.Why(text=str(result.error)))
     return found
 
 

@@ -78,6 +78,10 @@ Isolation = Literal["cpuset", "partition", "isolated"]
 the kind `root` or `isolated` (cgroup-v2.rst, `cpuset.cpus.partition`)."""
 
 
+Agreement = Literal["auto", "runtime", "off"]
+"""Who may be made to agree."""
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
     """The whole configuration; every key has a default.
 
@@ -97,6 +101,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     `pass_interval_seconds`: pause between periodic passes, which find what inotify cannot see.
     `fights`: what is done about somebody who writes the same files again and again.
     `attribution`: whether it is found out who writes them, and how.
+    `agreement`: who is told of a container that has drifted again and again: systemd over D-Bus or else the
+    runtime (`auto`), the runtime alone, or nobody.
     """
 
     min_shared_cpus: Annotated[int, msgspec.Meta(ge=1, le=8192)] = 1
@@ -115,6 +121,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     pass_interval_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 10.0
     fights: Fights = Fights()
     attribution: Literal["off", "fanotify"] = "off"
+    agreement: Agreement = "auto"
     nri: Nri = Nri()
     metrics: Metrics = Metrics()
 
@@ -136,6 +143,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
             on_guard="refuse",
             fights=Fights(),
             attribution="off",
+            agreement="auto",
             nri=Nri(),
             metrics=Metrics(),
         )

@@ -10,20 +10,15 @@ the runtime hundreds of milliseconds and is made in the background, one a second
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from reconciler import errors, events, report
 from reconciler.cpu.idset import CpuSet
-from reconciler.daemon import telling
+from reconciler.daemon import telling, turns
 from reconciler.policy import desired, state
 from reconciler.runtime.cri import client, records
 
-PERIOD_SECONDS = 1.0
-"""Between two looks at a record, whosever it is."""
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 300.0
-"""Between two updates of the same container; they double."""
 _ECHO_SECONDS = 5.0
 """For so long after an update what it wrote counts as ours, though something else is wanted by now."""
 
@@ -37,75 +32,68 @@ class _Update:
     ended: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Pause:
-    """Until when a container has to wait for its next update, and how long that is."""
-
-    until: float
-    seconds: float
-
-
 class Agreeing:
     """Queues containers that have drifted, while someone serves. `records` is what the runtime was found to
     have on record; `made` and `failed` count updates."""
 
-    def __init__(self, now: Callable[[], state.State], book: report.Book, tell: telling.Teller) -> None:
+    def __init__(
+        self,
+        now: Callable[[], state.State],
+        book: report.Book,
+        tell: telling.Teller,
+        *,
+        elsewhere: Callable[[events.ContainerId], bool] = lambda _: False,
+    ) -> None:
+        """`elsewhere` says whether somebody else tells systemd of a container."""
         self.records: dict[events.ContainerId, str] = {}
         self.made = 0
         self.failed = 0
         self._now = now
         self._book = book
         self._tell = tell
+        self._elsewhere = elsewhere
         self._serves = False
-        self._clock: Callable[[], float] = lambda: 0.0
-        self._wake = asyncio.Event()
-        self._queue: dict[events.ContainerId, None] = {}
-        self._pauses: dict[events.ContainerId, _Pause] = {}
+        self._turns = turns.Turns()
+        self._agreed: set[events.ContainerId] = set()
+        self._followed: state.State | None = None
         self._last: _Update | None = None
         self._told = ""
 
     def drifted(self, ids: Iterable[events.ContainerId]) -> None:
         """These have drifted: look at their records in turn, if there is a runtime to be asked."""
         if self._serves:
-            self._queue |= dict.fromkeys(ids)
-            self._wake.set()
+            self._turns.add(ids)
 
     def told(self) -> Mapping[events.ContainerId, CpuSet]:
         """Whose cpuset the runtime is writing for us, or has just written, and which."""
         last = self._last
-        if last is None or (last.ended is not None and self._clock() - last.ended > _ECHO_SECONDS):
+        if last is None or (last.ended is not None and self._turns.clock() - last.ended > _ECHO_SECONDS):
             return {}
         return {last.id: last.cpus}
 
     async def serve(self, calls: client.Client) -> None:
         """Look at one record after another, until cancelled. Not to be served twice at a time."""
         self._serves = True
-        self._clock = asyncio.get_running_loop().time
+        self._turns.clock = asyncio.get_running_loop().time
         try:
             while True:
-                if (id_ := await self._next()) is not None:
+                self._follow()
+                within = turns.PERIOD_SECONDS if self._agreed else None
+                if (id_ := await self._turns.next(within)) is not None:
                     await self._guarded(calls, id_)
-                    await asyncio.sleep(PERIOD_SECONDS)
+                    await asyncio.sleep(turns.PERIOD_SECONDS)
         finally:
             self._serves = False
-            self._queue.clear()
+            self._turns.clear()
 
-    async def _next(self) -> events.ContainerId | None:
-        """Whose turn it is; None where something has changed meanwhile."""
-        self._wake.clear()
-        now = self._clock()
-        id_ = min(self._queue, key=self._until, default=None)
-        if id_ is not None and self._until(id_) <= now:
-            del self._queue[id_]
-            return id_
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None if id_ is None else self._until(id_) - now):
-                await self._wake.wait()
-        return None
-
-    def _until(self, id_: events.ContainerId) -> float:
-        its = self._pauses.get(id_)
-        return 0.0 if its is None else its.until
+    def _follow(self) -> None:
+        """Who was made to agree, and has something else now, has to be told that too: the runtime would write
+        the former back."""
+        now = self._now()
+        if now is not self._followed:
+            self._followed = now
+            wanted = desired.desired(now, self._agreed)
+            self._turns.hurry(id_ for id_, want in wanted.items() if self.records.get(id_) != str(want.cpus))
 
     async def _guarded(self, calls: client.Client, id_: events.ContainerId) -> None:
         """Look at one record. A fault costs this one look."""
@@ -116,8 +104,8 @@ class Agreeing:
             self.records.pop(id_, None)
         except errors.ReconcilerError as error:
             self.failed += 1
-            self._pause(id_)
-            self._queue[id_] = None
+            self._turns.pause(id_)
+            self._turns.add((id_,))
             # That the runtime is away is said by the mode.
             if not isinstance(error, errors.Retryable) and str(error) != self._told:
                 self._told = str(error)
@@ -138,11 +126,14 @@ class Agreeing:
         """Whether the runtime has to be told.
 
         What is not on record is not written back, but by systemd. Its unit may differ from the record, and is
-        written with it. kubelet's own manager hears of nothing.
+        written with it, where nobody else tells systemd. kubelet's own manager hears of nothing.
         """
         conflict = self._book.fights.conflict(id_)
-        if conflict is not None and conflict.opponent.kind in ("kubelet", "systemd"):
-            return conflict.opponent.kind == "systemd"
+        kind = None if conflict is None else conflict.opponent.kind
+        if kind == "kubelet":
+            return False
+        if kind == "systemd" and not self._elsewhere(id_):
+            return True
         if not record:
             return conflict is not None
         return CpuSet.parse(record, what="the runtime's record") != want.cpus
@@ -150,32 +141,25 @@ class Agreeing:
     async def _update(
         self, calls: client.Client, id_: events.ContainerId, before: str, want: desired.Placement
     ) -> None:
-        began = self._clock()
+        began = self._turns.clock()
         self._last = _Update(id=id_, cpus=want.cpus)
         mems = None if want.mems is None else str(want.mems)
         try:
             await records.write(calls, id_, str(want.cpus), mems)
         finally:
-            self._last = _Update(id=id_, cpus=want.cpus, ended=self._clock())
+            self._last = _Update(id=id_, cpus=want.cpus, ended=self._turns.clock())
         self.made += 1
         self.records[id_] = str(want.cpus)
         self._told = ""
-        self._pause(id_)
-        ms = round((self._clock() - began) * 1000, 3)
-        self._tell.agreed(self._now(), id_, before=before, cpus=str(want.cpus), ms=ms)
-
-    def _pause(self, id_: events.ContainerId) -> None:
-        """Let a container wait, twice as long as the last time unless that is long ago."""
-        now, its = self._clock(), self._pauses.get(id_)
-        seconds = FIRST_PAUSE_SECONDS
-        if its is not None and now - its.until < LONGEST_PAUSE_SECONDS:
-            seconds = min(its.seconds * 2, LONGEST_PAUSE_SECONDS)
-        self._pauses[id_] = _Pause(until=now + seconds, seconds=seconds)
+        self._agreed.add(id_)
+        self._turns.pause(id_)
+        ms = round((self._turns.clock() - began) * 1000, 3)
+        cpus = str(want.cpus)
+        self._tell.agreed(self._now(), id_, owner="runtime", record_before=before, cpus=cpus, ms=ms)
 
     def _forget_ended(self) -> None:
         known = self._now().inventory.containers
-        ended = {id_ for id_ in (*self.records, *self._pauses, *self._queue) if id_ not in known}
-        for id_ in ended:
-            self.records.pop(id_, None)
-            self._pauses.pop(id_, None)
-            self._queue.pop(id_, None)
+        for id_ in [id_ for id_ in self.records if id_ not in known]:
+            del self.records[id_]
+        self._agreed = {id_ for id_ in self._agreed if id_ in known}
+        self._turns.keep(known)

@@ -161,8 +161,18 @@ def _conflicts(its: fights.Fights, others: opposition.Opposition) -> Iterator[Fa
     yield _counter("attribution_writes", "Writes of others to cgroups that were seen.", Sample({}, seen[0]))
     yield _counter("attribution_unnamed", "Of these, by somebody who ended too soon.", Sample({}, seen[1]))
     yield _counter("attribution_losses", "Times that who wrote was lost.", Sample({}, seen[2]))
-    yield _counter("agreements", "Cpusets told to the runtime.", Sample({}, others.agreeing.made))
-    yield _counter("agreement_failures", "Attempts at that which failed.", Sample({}, others.agreeing.failed))
+    yield _counter(
+        "agreements",
+        "Cpusets told to those who would write others.",
+        Sample({"owner": "runtime"}, others.agreeing.made),
+        Sample({"owner": "systemd"}, others.units.made),
+    )
+    yield _counter(
+        "agreement_failures",
+        "Attempts at that which failed.",
+        Sample({"owner": "runtime"}, others.agreeing.failed),
+        Sample({"owner": "systemd"}, others.units.failed),
+    )
 
 
 def _decisions(counts: counters.Counters) -> Iterator[Family]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from reconciler import errors, events, fights, intent, opponents, report
+from reconciler.config import schema
 from reconciler.cpu.idset import CpuSet
-from reconciler.daemon import agreeing, attribution, telling
-from reconciler.host import kubelet, units
+from reconciler.daemon import agreeing, attribution, telling, unit_agreeing
+from reconciler.host import kubelet, systemd, units
 from reconciler.policy import state
 from reconciler.runtime.podresources import client as podresources
 
@@ -37,13 +38,20 @@ class Opposition:
         tell: telling.Teller,
         *,
         attributed: attribution.Attribution | None = None,
+        agreement: Callable[[], schema.Agreement] = lambda: "auto",
         ask: _Ask = podresources.owned,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`attributed` knows who writes, where that is wanted; `ask` asks kubelet at the path of its socket;
-        `clock` gives monotonic seconds."""
+        """`attributed` knows who writes, where that is wanted; `agreement` says who may be made
+        to agree; `ask` asks kubelet at the path of its socket; `clock` gives monotonic seconds."""
         self.attribution = attributed
-        self.agreeing = agreeing.Agreeing(now, book, tell)
+        means = unit_agreeing.Means(
+            connect=lambda: systemd.connected(host_root),
+            is_there=lambda: agreement() == "auto" and systemd.is_there(host_root),
+        )
+        self.units = unit_agreeing.UnitAgreeing(now, book, tell, means)
+        self.agreeing = agreeing.Agreeing(now, book, tell, elsewhere=self.units.looks_after)
+        self._agreement = agreement
         self.found = 0
         self._root = host_root
         self._now = now
@@ -72,8 +80,26 @@ class Opposition:
             writer=(lambda *_: None) if self.attribution is None else self.attribution.writer,
         )
 
-    async def serve(self) -> None:
-        """Look again and again, until cancelled."""
+    def drifted(self, ids: Iterable[events.ContainerId]) -> None:
+        """These have drifted: make those agree who would undo the repair."""
+        wish = self._agreement()
+        if wish != "off":
+            self.agreeing.drifted(ids)
+        if wish == "auto":
+            self.units.drifted(ids)
+
+    def told(self) -> Mapping[events.ContainerId, CpuSet]:
+        """Whose cpuset somebody else is writing for us, or has just written, and which."""
+        return {**self.agreeing.told(), **self.units.told()}
+
+    async def serve(self, *, dry: bool = False) -> None:
+        """Look again and again, and tell systemd what it has to know unless `dry`, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._look_again_and_again())
+            if not dry:
+                group.create_task(self.units.serve())
+
+    async def _look_again_and_again(self) -> None:
         while True:
             await self.look()
             await asyncio.sleep(PAUSE_SECONDS)

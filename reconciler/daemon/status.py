@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler import events, explain, intent, observed, plan, report
+from reconciler import events, explain, intent, narrowing, observed, plan, report
 from reconciler.cpu import bandwidth
 from reconciler.cpu.idset import CpuSet
 from reconciler.policy import desired, isolation, state
@@ -105,8 +105,18 @@ def entry(
         "state": state_,
         "reason": wrong or explain.reason(now, container, what, want),
         "conflict": book.fights.document(container.id),
+        "unenforceable": _unenforceable(now, book, container, want),
         "isolation": _isolation(now, book, container, what),
     }
+
+
+def _unenforceable(
+    now: state.State, book: report.Book, container: events.Container, want: desired.Placement
+) -> dict[str, object] | None:
+    """What of the placement the kernel does not grant; None where it grants all."""
+    online = now.terms.topology.online
+    what = book.unenforceable(container.id) or narrowing.offline(want, online)
+    return None if what is None else what.document()
 
 
 def _isolation(

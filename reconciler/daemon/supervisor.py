@@ -93,7 +93,7 @@ async def run(chosen: options.Options, tree: cgroupfs.Cgroupfs, log: logs.Log) -
             drifts.serve(dry=chosen.dry),
             _periodic(its_agent, its_passes, watched, in_force),
             in_force.serve(its_agent.renew),
-            others.serve(),
+            others.serve(dry=chosen.dry),
             ready.serve(its_agent, its_passes),
             *entrance,
         )
@@ -123,7 +123,12 @@ def _assemble(
     if attributed is not None:
         stack.callback(attributed.close)
     others = opposition.Opposition(
-        chosen.host_root, lambda: its_agent.state, book, tell, attributed=attributed
+        chosen.host_root,
+        lambda: its_agent.state,
+        book,
+        tell,
+        attributed=attributed,
+        agreement=lambda: in_force.config.agreement,
     )
     loop = asyncio.get_running_loop()
     walker = walk.Walker(
@@ -134,7 +139,7 @@ def _assemble(
         follow=_follow(chosen, tell),
         lifted=lambda quotas: loop.call_soon_threadsafe(watched.lifted, quotas),
         suspects=others.suspects,
-        told=others.agreeing.told,
+        told=others.told,
         isolated=lambda paths: loop.call_soon_threadsafe(watched.isolated, paths),
     )
     its_passes = passes.Passes(
@@ -142,7 +147,7 @@ def _assemble(
         lambda: its_agent.state,
         failed=lambda error: tell.failed("pass", error),
     )
-    its_passes.on_drift = others.agreeing.drifted
+    its_passes.on_drift = others.drifted
     watched.listen(loop, its_agent)
     stack.callback(watched.close, loop)
     return its_agent, its_passes, book, watched, others

@@ -189,12 +189,12 @@ class Teller:
         """What was complained of is as it should be again."""
         self._log.info("host.recovered", reason=reason)
 
-    def agreed(self, now: state.State, id_: events.ContainerId, *, before: str, cpus: str, ms: float) -> None:
-        """The runtime was told what a container has, and has it on record now."""
-        self._log.info("agreement.made", **status.owner(now, id_), record_before=before, cpus=cpus, ms=ms)
+    def agreed(self, now: state.State, id_: events.ContainerId, **fields: object) -> None:
+        """The owner of a cgroup was told what a container has, and has it on record now."""
+        self._log.info("agreement.made", **status.owner(now, id_), **fields)
 
     def disagreed(self, now: state.State, id_: events.ContainerId, reason: str) -> None:
-        """The runtime could not be told; told once for each reason."""
+        """The owner of a cgroup could not be told; told once for each reason."""
         self._log.warning("agreement.failed", **status.owner(now, id_), reason=reason)
 
     def attribution(self, what: str, **fields: object) -> None:

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from reconciler import diff, events, observed, opponents, plan, report
 from reconciler.cpu.idset import CpuSet
-from reconciler.daemon import executor, gate, isolating, watching
+from reconciler.daemon import executor, gate, isolating, lineage, watching
 from reconciler.host import cgroupfs
 from reconciler.policy import desired, quotas, state
 
@@ -144,6 +144,7 @@ class Walker:
             found_at=request.found_at,
             held=held,
             blame=self._blame(now),
+            above=lambda id_: tuple(lineage.ancestors(self._tree, executor.cgroup_of(now, id_) or "")),
         )
         entries = self._book.enter(outcome, self._clock())
         entries += self._isolating.enter((*first, *last), self._clock())

@@ -64,7 +64,9 @@ class Node:
         terms = state.terms(self.topology, config)
         self.agent = agent.Agent(terms, config, self.watching, tell, dry=dry)
         self.book = report.Book(fights=fights.Fights(rules=lambda: self.fights))
-        self.opposition = opposition.Opposition(self.root, lambda: self.agent.state, self.book, tell)
+        self.opposition = opposition.Opposition(
+            self.root, lambda: self.agent.state, self.book, tell, agreement=lambda: config.agreement
+        )
         loop = asyncio.get_running_loop()
         self.walker = walk.Walker(
             self.kernel,
@@ -74,13 +76,13 @@ class Node:
             follow=self.followed.append,
             lifted=lambda quotas: loop.call_soon_threadsafe(self.watching.lifted, quotas),
             suspects=self.opposition.suspects,
-            told=self.opposition.agreeing.told,
+            told=self.opposition.told,
             isolated=lambda paths: loop.call_soon_threadsafe(self.watching.isolated, paths),
         )
         self.passes = passes.Passes(
             self.walker, lambda: self.agent.state, failed=lambda error: tell.failed("pass", error)
         )
-        self.passes.on_drift = self.opposition.agreeing.drifted
+        self.passes.on_drift = self.opposition.drifted
         self.survivors = survivors.Survivors(cgroups)
         self.agent.attach(self.passes, self.survivors, saved)
 

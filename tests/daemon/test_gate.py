@@ -73,7 +73,7 @@ async def test_it_is_refused_where_an_ancestor_grants_less(tmp_path: pathlib.Pat
     async with node.running(tmp_path) as made:
         made.host.make("kubepods.slice", "0-2")
         await born(made, DB, INTEGER)
-        with pytest.raises(errors.Refused, match="the kernel grants 2: an ancestor's cpuset is narrower"):
+        with pytest.raises(errors.Refused, match="the kernel grants 2: cpuset.cpus of its ancestor kubepods.slice is 0-2"):
             await made.start(DB, INTEGER)
 
 

@@ -46,6 +46,7 @@ async def test_the_document_has_the_keys_that_others_rely_on(tmp_path: pathlib.P
                 "state": "in-sync",
                 "reason": "Guaranteed pod with a whole CPU limit of 2: 2-3 is exclusive",
                 "conflict": None,
+                "unenforceable": None,
                 "isolation": {"wanted": "cpuset", "has": "cpuset", "reason": ""},
             }
         ],
@@ -113,8 +114,22 @@ async def test_a_container_on_too_narrow_an_ancestor_is_drifted(tmp_path: pathli
         made.host.make("kubepods.slice", "0-3")
         await made.passes.passed()
         state, reason = state_of(made, "web")
-        assert (state, "an ancestor's cpuset is narrower" in reason) == ("drifted", True)
-        assert made.status()["containers"][0]["observed"]["effective"] == "0-3"
+        because = "cpuset.cpus of its ancestor kubepods.slice is 0-3"
+        assert (state, reason) == ("drifted", f"cpuset.cpus is 0-7 and the kernel grants 0-3: {because}")
+        [entry] = made.status()["containers"]
+        assert entry["observed"]["effective"] == "0-3"
+        assert entry["unenforceable"] == {
+            "file": "cpuset.cpus.effective",
+            "lacks": "4-7",
+            "ancestor": "kubepods.slice",
+            "because": because,
+        }
+        [told] = made.records("drift.unrepairable")
+        assert told["unenforceable"] == entry["unenforceable"]
+        made.host.write("kubepods.slice", "cpuset.cpus", "")
+        await made.passes.passed()
+        [entry] = made.status()["containers"]
+        assert (entry["state"], entry["unenforceable"]) == ("in-sync", None)
 
 
 async def test_who_cannot_have_its_cpus_is_unsatisfied_and_at_rest(tmp_path: pathlib.Path) -> None:

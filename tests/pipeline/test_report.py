@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
-from reconciler import diff, errors, events, observed, plan, report
+from reconciler import diff, errors, events, narrowing, observed, plan, report
 from reconciler.policy import desired
 from tests.pipeline.samples import cpus, look, nodes
 
@@ -18,6 +20,7 @@ BUSY = errors.HostFileError("one/cpuset.cpus", "write", 16, "busy")
 GOOD = look("2-3")
 WRONG = look("0-3")
 NARROWED = look("2-3", effective="2")
+ABOVE = (narrowing.Ancestor(path="kubepods", cpuset=look("0-2").outer),)
 UNREADABLE = observed.Unreadable(error=errors.HostFileError("one/cpuset.cpus", "read", 5, "broken"))
 
 Told = list[tuple[str, dict[str, object]]]
@@ -51,6 +54,7 @@ class Passes:
             online=ONLINE,
             found_by=found_by,
             found_at={} if signalled is None else {ID: signalled},
+            above=lambda _: ABOVE,
         )
         return [(entry.event, dict(entry.fields)) for entry in self.book.enter(outcome, at)]
 
@@ -202,9 +206,36 @@ def test_what_an_ancestor_narrows_is_told_with_what_is_granted(passes: Passes) -
         },
     )
     assert unrepairable[0] == "drift.unrepairable"
-    assert "cpuset.cpus is 2-3 and the kernel grants 2: an ancestor" in str(unrepairable[1]["reason"])
+    because = "cpuset.cpus of its ancestor kubepods is 0-2"
+    assert unrepairable[1] == {
+        "reason": f"cpuset.cpus is 2-3 and the kernel grants 2: {because}",
+        "unenforceable": {
+            "file": "cpuset.cpus.effective",
+            "lacks": "3",
+            "ancestor": "kubepods",
+            "because": because,
+        },
+        "attempt": 1,
+    }
+    what = passes.book.unenforceable(ID)
+    assert what is not None
+    assert what.document() == unrepairable[1]["unenforceable"]
     assert passes.make(3.0, NARROWED) == []
     assert kinds(passes.make(4.0, GOOD)) == ["drift.repaired"]
+    assert passes.book.unenforceable(ID) is None
+
+
+def test_memory_that_the_kernel_does_not_grant_is_told_like_cpus() -> None:
+    passes = Passes()
+    passes.want = desired.Placement(cpus=cpus("2-3"), mems=nodes("1"))
+    passes.make(1.0, look("2-3", mems="1"))
+    outer = dataclasses.replace(look("2-3", mems="1").outer, effective_mems=nodes("0"))
+    (_, found), (event, failed) = passes.make(2.0, observed.Present(outer=outer))
+    assert (found["file"], found["desired"], found["observed"]) == ("cpuset.mems.effective", "1", "0")
+    assert event == "drift.unrepairable"
+    assert failed["reason"] == (
+        "cpuset.mems is 1 and the kernel grants 0: node 1 has no memory that is online"
+    )
 
 
 def test_what_an_inner_group_is_granted_is_told(passes: Passes) -> None:

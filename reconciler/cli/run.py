@@ -7,7 +7,7 @@ import asyncio
 
 from reconciler.cpu import topology as topologies
 from reconciler.daemon import logs, options, supervisor
-from reconciler.host import cgroupfs, cgroupmount, sysfs
+from reconciler.host import cgroupfs, cgroupmount, contained, sysfs
 from reconciler.sim import kernel
 
 
@@ -66,6 +66,6 @@ def tree(chosen: options.Options) -> cgroupfs.Cgroupfs:
     """The host's cgroups, or a directory that stands for them. Raises Unsuitable."""
     if not chosen.simulated:
         cgroupmount.check(chosen.cgroup_root)
-        return cgroupfs.Cgroupfs(chosen.cgroup_root)
+        return contained.tree(chosen.cgroup_root)
     topology: topologies.Topology = sysfs.topology(chosen.host_root)
     return kernel.SimulatedCgroupfs(chosen.cgroup_root, topology)

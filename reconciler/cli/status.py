@@ -46,6 +46,8 @@ def text(document: dict[str, Any]) -> str:
         *(f"{name.ljust(9)}  {cpus or '-'}" for name, cpus in pools.items()),
         f"drift      {drift['found']} found, {drift['repaired']} repaired, {drift['unrepaired']} not",
     ]
+    if document.get("contained"):
+        lines.append(f"contained  the agent keeps to the shared pool by its pod's {document['contained']}")
     if rows := [_row(container) for container in document["containers"]]:
         header = ("POD", "CONTAINER", "CLASS", "DESIRED", "CPUS", "EFFECTIVE", "MEMS", "STATE", "REASON")
         lines += ["", output.table(header, rows)]

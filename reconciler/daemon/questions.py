@@ -62,9 +62,11 @@ def answers(  # noqa: PLR0913  who knows what
     sources: metrics.Sources | None = None,
     *,
     drifts: archiving.Archiving | None = None,
+    contained: str | None = None,
 ) -> api.Answers:
     """The answers of a running agent, by the names of the requests. Without `sources` there are no metrics,
-    and the status does not say whether the node is served; without `drifts` there is no history."""
+    and the status does not say whether the node is served; without `drifts` there is no history.
+    `contained` is the cgroup that is written instead of the agent's own, where that may not be."""
 
     async def answer_status(_: api.Request) -> api.Document:
         its = status.document(
@@ -72,6 +74,7 @@ def answers(  # noqa: PLR0913  who knows what
         )
         served = {} if sources is None else _served(sources)
         kept = {
+            "contained": contained,
             "checkpoint": None if saver is None else saver.document(),
             "history": None if drifts is None else drifts.document(),
         }

@@ -39,7 +39,7 @@ from reconciler.daemon import (
     walk,
     watching,
 )
-from reconciler.host import cgroupfs, cgroupmount, inotify, notify, processes, survivors
+from reconciler.host import cgroupfs, cgroupmount, contained, inotify, notify, processes, survivors
 from reconciler.policy import state
 from reconciler.runtime.nri import instance
 
@@ -79,11 +79,14 @@ async def run(chosen: options.Options, tree: cgroupfs.Cgroupfs, log: logs.Log) -
             probes=probes.Probes(its_agent, its_passes, book, dry=chosen.dry),
             opposition=others,
         )
-        answers = questions.answers(its_agent, its_passes, book, saver, sources, drifts=drifts)
+        steered = contained.steered(tree)
+        answers = questions.answers(
+            its_agent, its_passes, book, saver, sources, drifts=drifts, contained=steered
+        )
         await stack.enter_async_context(api.serving(chosen.api_socket, answers))
         address = in_force.config.metrics.address()
         await stack.enter_async_context(listener.serving(address, pages.pages(sources)))
-        log.info("agent.started", online=str(in_force.topology.online), dry=chosen.dry)
+        log.info("agent.started", online=str(in_force.topology.online), dry=chosen.dry, contained=steered)
         agree = None if chosen.dry else others.agreeing.serve
         entrance = doors.parts(chosen, in_force.config.nri, its_agent, watched, tell, agree=agree)
         await _serve(

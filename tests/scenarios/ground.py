@@ -82,7 +82,7 @@ async def play(scenario: model.Scenario, ground: Ground) -> None:
     for number, step in enumerate(scenario.steps, 1):
         where = f"step {number}"
         if step.refused is None:
-            await _act(step, ground)
+            await act(step, ground)
         else:
             refusal = await _refusal(step, ground)
             assert step.refused in refusal, f"{where}: refused with {refusal!r}"
@@ -95,13 +95,14 @@ async def play(scenario: model.Scenario, ground: Ground) -> None:
 
 async def _refusal(step: model.Step, ground: Ground) -> str:
     try:
-        await _act(step, ground)
+        await act(step, ground)
     except RefusedError as refused:
         return str(refused)
     return "nothing: it was granted"
 
 
-async def _act(step: model.Step, ground: Ground) -> None:  # noqa: C901, PLR0912  one line an action
+async def act(step: model.Step, ground: Ground) -> None:  # noqa: C901, PLR0912  one line an action
+    """Do what a step says. Raises RefusedError."""
     if step.run is not None:
         await ground.run_pod(step.run)
     elif step.create is not None:
@@ -119,7 +120,7 @@ async def _act(step: model.Step, ground: Ground) -> None:  # noqa: C901, PLR0912
     elif step.resize is not None:
         await ground.resize(step.resize)
     elif step.together is not None:
-        await asyncio.gather(*(_act(part, ground) for part in step.together))
+        await asyncio.gather(*(act(part, ground) for part in step.together))
     elif step.agent is not None:
         await _cycle_agent(step, ground)
     elif step.runtime is not None:
@@ -139,7 +140,7 @@ async def _cycle_agent(step: model.Step, ground: Ground) -> None:
         assert seen.cpus == down.cpus, f"{key} while the agent is down: {seen}"
         assert down.mems in (None, seen.mems), f"{key} while the agent is down: {seen}"
     for inner in step.while_down:
-        await _act(inner, ground)
+        await act(inner, ground)
     await ground.start_agent()
 
 

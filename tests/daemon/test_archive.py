@@ -1,6 +1,6 @@
 """The file of drifts: what was written comes back, it does not grow, and what is none of ours is noticed."""
 
-# covers: PRD-7.20 PRD-7.21
+# covers: PRD-7.20, PRD-7.21
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """When drifts are written: soon, in batches and in no pass; and what becomes of them where that cannot be."""
 
-# covers: PRD-7.20 PRD-7.21
+# covers: PRD-7.20, PRD-7.21
 
 from __future__ import annotations
 

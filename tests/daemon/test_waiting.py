@@ -1,6 +1,6 @@
 """Who waits for a repair in a conflict is looked at when it is due, and what was told of it is not lost."""
 
-# covers: PRD-7.14 PRD-7.22
+# covers: PRD-7.14, PRD-7.22
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Fights(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     drifts: Annotated[int, msgspec.Meta(ge=2, le=100)] = 2
     within_seconds: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 60.0
     ends_after_seconds: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 60.0
-    longest_pause_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=60)] = 1.0
+    longest_pause_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=60)] = 0.8
 
 
 _ADDRESS = r"^(|[0-9.]{7,15}:[0-9]{1,5}|\[[0-9a-fA-F:.]{2,45}\]:[0-9]{1,5})$(?!\n)"

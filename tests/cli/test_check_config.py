@@ -25,7 +25,7 @@ DEFAULTS = {
     "unmanagedNamespaces": [],
     "optOutNamespaces": [],
     "passIntervalSeconds": 10.0,
-    "fights": {"drifts": 2, "withinSeconds": 60.0, "endsAfterSeconds": 60.0, "longestPauseSeconds": 1.0},
+    "fights": {"drifts": 2, "withinSeconds": 60.0, "endsAfterSeconds": 60.0, "longestPauseSeconds": 0.8},
     "nri": {"pluginName": "cpuset-reconciler", "pluginIndex": "90"},
     "metrics": {"listen": ""},
 }

@@ -13,7 +13,7 @@ from reconciler import errors
 from reconciler.cli import main
 from tests.cli import program
 
-COMMANDS = ["run", "status", "explain", "whatif", "plan", "topology", "check-config", "demo"]
+COMMANDS = ["run", "status", "explain", "whatif", "drifts", "plan", "topology", "check-config", "demo"]
 
 
 @pytest.mark.parametrize(

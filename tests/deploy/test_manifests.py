@@ -60,13 +60,29 @@ def test_the_admission_policy_of_the_chart_has_the_namespaces_of_the_configurati
     assert {"name": "namespaces", "expression": expression} in policy["spec"]["variables"]
 
 
-def test_the_disruption_budget_of_the_chart_is_that_of_the_component(tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize(
+    ("component", "value"), [("disruption-budget", "podDisruptionBudget"), ("system-bus", "systemBus")]
+)
+def test_what_the_chart_adds_is_what_the_component_adds(
+    component: str, value: str, tmp_path: pathlib.Path
+) -> None:
     up = pathlib.Path(*[".."] * len(tmp_path.resolve().parts[1:])) / rendering.KUSTOMIZE.relative_to("/")
-    text = {"resources": [str(up / "base")], "components": [str(up / "components" / "disruption-budget")]}
-    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(text | {"namespace": rendering.NAMESPACE}))
-    made = rendering.alike(rendering.rendered({"podDisruptionBudget": {"enabled": True}}))
-    assert rendering.alike(rendering.kustomized(tmp_path)) == made
-    assert ("PodDisruptionBudget", "cpuset-reconciler") in made
+    text = {
+        "namespace": rendering.NAMESPACE,
+        "resources": [str(up / "base")],
+        "components": [str(up / "components" / component)],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(text))
+    made = rendering.alike(rendering.kustomized(tmp_path))
+    assert made == rendering.alike(rendering.rendered({value: {"enabled": True}}))
+    assert made != rendering.alike(rendering.kustomized(BASE))
+
+
+def test_what_the_chart_leaves_behind_is_what_a_kustomization_gives() -> None:
+    made = rendering.alike(rendering.hooks({}, "pre-delete"))
+    assert rendering.alike(rendering.kustomized(rendering.KUSTOMIZE / "restore")) == made
+    assert {kind for kind, _ in made} == {"ConfigMap", "DaemonSet"}
+    assert rendering.hooks({"restore": {"enabled": False}}, "pre-delete") == []
 
 
 def faults(made: list[rendering.Object]) -> list[str]:
@@ -90,13 +106,12 @@ def test_kubernetes_takes_every_object_of_a_kustomization(overlay: str) -> None:
 
 @all_values
 def test_kubernetes_takes_every_object_of_the_chart(values: dict[str, Any]) -> None:
-    made = rendering.rendered(values)
-    assert made
-    assert faults(made) == []
+    assert faults(rendering.templated(values)) == []
 
 
-def test_kubernetes_takes_the_admission_policy() -> None:
-    assert faults(rendering.kustomized(rendering.DEPLOY / "admission")) == []
+@pytest.mark.parametrize("folder", ["admission", "kustomize/restore"])
+def test_kubernetes_takes_what_is_delivered_alone(folder: str) -> None:
+    assert faults(rendering.kustomized(rendering.DEPLOY / folder)) == []
 
 
 def test_what_kubernetes_would_not_take_is_seen() -> None:
@@ -151,5 +166,5 @@ def test_the_program_helm_makes_what_its_library_makes(overlay: str) -> None:
     command += ["--namespace", rendering.NAMESPACE, "--kube-version", "1.35.0"]
     made = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     its = {(one["kind"], one["metadata"]["name"]): one for one in rendering.objects([made])}
-    library = rendering.rendered(rendering.values_of(overlay))
+    library = rendering.templated(rendering.values_of(overlay))
     assert its == {(one["kind"], one["metadata"]["name"]): one for one in library}

@@ -23,8 +23,9 @@ def main() -> None:
 
 
 def documents(root: pathlib.Path) -> list[pathlib.Path]:
-    """README.md and every Markdown file below docs/."""
-    return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
+    """README.md and every Markdown file below docs/ and .github/."""
+    folders = (root / "docs", root / ".github")
+    return [root / "README.md", *(page for folder in folders for page in sorted(folder.rglob("*.md")))]
 
 
 def broken_links(page: pathlib.Path, root: pathlib.Path) -> list[str]:

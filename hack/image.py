@@ -83,10 +83,14 @@ def run(options: argparse.Namespace) -> int:
     faults = list(complaints(entry for layer in layers for entry in layer))
     if above > MOST_BYTES:
         faults.append(f"it has {above >> 20} MiB above its base's, more than {MOST_BYTES >> 20}")
-    print(f"{output}: {output.stat().st_size / 2**20:.1f} MiB")
-    print(f"unpacked: {above / 2**20:.1f} MiB above the {below / 2**20:.1f} MiB of its base", flush=True)
+    print(
+        f"unpacked: {above / 2**20:.1f} MiB above the {below / 2**20:.1f} MiB of its base; "
+        f"as an archive: {output.stat().st_size / 2**20:.1f} MiB",
+        flush=True,
+    )
     for fault in faults:
         print(f"image: {fault}", file=sys.stderr)
+    print(output)
     return 1 if faults else 0
 
 

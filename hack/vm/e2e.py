@@ -60,8 +60,11 @@ def _run(options: argparse.Namespace, passed_on: list[str], cache: pathlib.Path)
     folder.mkdir(parents=True)
     expression = ["-k", options.k] if options.k else []
     pytest = [*(passed_on or ["-v", "--durations=10"]), *expression, "-p", "no:cacheprovider", "tests/e2e"]
-    disks = _Disks(cache, folder, options.mirror, pytest)
     machines = planned(options.suite, options.machines)
+    has_pods = options.image and any(suites.SUITES[machine.suite].whole for machine in machines)
+    disks = _Disks(
+        cache, folder, options.mirror, pytest, payload.archive(options.mirror) if has_pods else None
+    )
     began = time.monotonic()
     outcomes = _boot(machines, disks, folder, options.at_once)
     for machine, outcome in zip(machines, outcomes, strict=True):
@@ -106,8 +109,14 @@ class _Disks:
     """Root disks and payloads, made when the first machine needs them: one at a time for each Debian."""
 
     def __init__(
-        self, cache: pathlib.Path, folder: pathlib.Path, mirror: str | None, pytest: list[str]
+        self,
+        cache: pathlib.Path,
+        folder: pathlib.Path,
+        mirror: str | None,
+        pytest: list[str],
+        archive: pathlib.Path | None,
     ) -> None:
+        self._archive = archive
         self._cache = cache
         self._folder = folder
         self._mirror = mirror
@@ -121,7 +130,7 @@ class _Disks:
         with self._locks[debian]:
             made, built = image.get(debian, self._cache, self._mirror)
             if not disk.exists():
-                payload.disk(disk, made, payload.site(made, self._cache), self._pytest)
+                payload.disk(disk, made, payload.site(made, self._cache), self._pytest, self._archive)
                 how = "built" if built else "reused"
                 seconds = time.monotonic() - began
                 print(
@@ -204,6 +213,9 @@ def _arguments(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
         type=int,
         default=min(2, os.cpu_count() or 1),
         help="machines that run side by side, a CPU and 3 GiB each (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-image", dest="image", action="store_false", help="without the tests of the agent as a pod"
     )
     parser.add_argument("--keep", action="store_true", help="keep the disks of the run")
     parser.add_argument("-k", metavar="EXPRESSION", help="run the tests that match, as pytest's -k")

@@ -1,6 +1,7 @@
-"""The disk with what is tested: package, tests and their dependencies, made anew each run. I/O.
+"""The disk with what is tested: package, tests, their dependencies, and the agent's image. I/O.
 
-Dependencies are the locked wheels for the guest's Python, fetched once and kept beside the images.
+Made anew each run. Dependencies are the locked wheels for the guest's Python, fetched once and kept beside
+the images of the nodes; the agent's image is built where something in it has changed.
 """
 
 from __future__ import annotations
@@ -43,7 +44,24 @@ def site(image_: image.Image, cache: pathlib.Path) -> pathlib.Path:
     return folder
 
 
-def disk(target: pathlib.Path, image_: image.Image, site_: pathlib.Path, pytest: Sequence[str]) -> None:
+def archive(mirror: str | None) -> pathlib.Path:
+    """The agent's image and a second build of it, as an OCI archive. Raises TroubleError."""
+    command = [sys.executable, str(ROOT / "hack/image.py"), "--twice"]
+    command += ["--mirror", mirror] if mirror else []
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    print(done.stdout, end="", flush=True)
+    if done.returncode != 0:
+        raise trouble.TroubleError("the agent's image could not be built")
+    return pathlib.Path(done.stdout.splitlines()[-1])
+
+
+def disk(
+    target: pathlib.Path,
+    image_: image.Image,
+    site_: pathlib.Path,
+    pytest: Sequence[str],
+    archive_: pathlib.Path | None,
+) -> None:
     """Write the disk image; `pytest` are the arguments that pytest is given in the guest.
 
     Everything is compiled by the guest's Python on the host: in the emulator that takes half a minute.
@@ -57,6 +75,8 @@ def disk(target: pathlib.Path, image_: image.Image, site_: pathlib.Path, pytest:
             shutil.copytree(ROOT / name, tree / name, ignore=ignore)
         else:
             shutil.copy(ROOT / name, tree / name)
+    if archive_ is not None:
+        shutil.copy(archive_, tree / "image.tar")
     (tree / "pytest.json").write_text(json.dumps(list(pytest)))
     log = target.with_suffix(".log")
     # unchecked-hash: the disk is read-only in the guest, and its times are the copy's.
@@ -64,4 +84,4 @@ def disk(target: pathlib.Path, image_: image.Image, site_: pathlib.Path, pytest:
     trouble.call(["chroot", str(image_.root), *compileall], log=log)
     target.unlink(missing_ok=True)
     options = ["-q", "-t", "ext4", "-O", "^has_journal", "-L", "payload", "-d", str(tree)]
-    trouble.call(["mke2fs", *options, str(target), "192M"], log=log)
+    trouble.call(["mke2fs", *options, str(target), "384M"], log=log)

@@ -17,6 +17,7 @@ WEIGHTS = {
     "test_exclusive": 8.0,
     "test_cgroup": 5.0,
     "test_cri": 3.0,
+    "test_pod": 3.0,
     "test_moving": 3.0,
     "test_scenarios": 2.0,
     "test_drift": 2.0,

@@ -17,6 +17,7 @@ PACKAGES = {
     "mmdebstrap": "mmdebstrap",
     "mke2fs": "e2fsprogs",
     "unshare": "util-linux",
+    "buildah": "buildah",
 }
 """Programs that are needed, and Debian's packages that have them."""
 

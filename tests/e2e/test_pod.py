@@ -12,7 +12,7 @@ from tests.e2e import cgroups, kubelet, manifest, node, place, pod_agent, pods, 
 from tests.e2e import ground as real
 from tests.scenarios import ground, model
 
-# covers: PRD-10.7
+# covers: PRD-10.7, PRD-13.7
 MANIFESTS = pod_agent.PAYLOAD / "deploy/kustomize"
 SCENARIOS = ("three-kinds-side-by-side", "a-list-moves-an-integer-pod", "wrong-writes-are-repaired")
 

@@ -1,4 +1,4 @@
-"""A workload that wants every CPU: two processes for each, which compute and sleep in turn, until killed.
+"""A workload that wants every CPU: a process for each, which computes and sleeps in turn, until killed.
 
 It sleeps because an emulator in one thread gives every busy processor a tenth of a second in turn: with all
 of them busy all the time nothing else of the node would come to its end. The scheduler puts a task that wakes
@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import time
 
-_COMPUTES, _SLEEPS = 0.004, 0.06
+_COMPUTES, _SLEEPS = 0.003, 0.06
 
 
 def main() -> None:
     """Fork, compute, sleep."""
-    for _ in range(2 * (os.cpu_count() or 1) - 1):
+    for _ in range((os.cpu_count() or 1) - 1):
         if os.fork() == 0:
             break
     while True:

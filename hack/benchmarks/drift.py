@@ -44,7 +44,7 @@ _OVERFLOWS = "cpuset_reconciler_inotify_overflows_total "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One run. Memory in MiB as of the first second and the last, `agent_cpu` in percent of one CPU."""
+    """One run. Memory in MiB after a second, half of the time and all; `agent_cpu` in percent of one."""
 
     containers: int
     writes: int
@@ -57,6 +57,7 @@ class Row:
     unreported: int
     overflows: int
     rss_first: float
+    rss_half: float
     rss_last: float
     history_kib: float
     log_lines: int
@@ -158,7 +159,8 @@ def _round(options: argparse.Namespace, chance: random.Random) -> Row:
             right, cpu, begin = node.texts(), _cpu_seconds(pid), time.monotonic()
             wrong = _Wrong(node.files, right, chance)
             first = wrong.write(options.rate, 1.0, pid)
-            last = wrong.write(options.rate, options.seconds - 1.0, pid)
+            half = wrong.write(options.rate, options.seconds / 2 - 1.0, pid)
+            last = wrong.write(options.rate, options.seconds / 2, pid)
             ended = time.monotonic()
             while node.texts() != right:
                 if time.monotonic() > ended + _PATIENCE:
@@ -178,6 +180,7 @@ def _round(options: argparse.Namespace, chance: random.Random) -> Row:
             rows=len(rows),
             overflows=overflows,
             rss_first=first,
+            rss_half=half,
             rss_last=last,
             history_kib=kept / 1024,
             log_lines=(folder / "log").read_bytes().count(b"\n"),

@@ -137,6 +137,7 @@ class PodAgent(agents.Agent):
                 namespace="kube-system",
                 annotations=self.manifest.annotations,
             )
+            self._logs.mkdir(parents=True, exist_ok=True)
             self._volumes = podspec.Volumes(self.manifest, _FOLDER / spec.uid)
             self.pod = await machine.run_pod(spec, podspec.sandbox(self.manifest, spec, self._logs))
             self._machine.pods[spec.name] = self.pod

@@ -7,9 +7,9 @@ import pathlib
 import time
 from typing import Any
 
-from reconciler import errors
+from reconciler import errors, inventory
 from tests.e2e import agent as agents
-from tests.e2e import node
+from tests.e2e import cgroups, kubelet, node
 
 _PATIENCE = 60.0
 _OFFLINE = pathlib.Path("/sys/devices/system/cpu/offline")
@@ -52,13 +52,21 @@ async def _lag(machine: node.Node, status: dict[str, Any]) -> str:
     for entry in status["containers"]:
         if entry["class"] == "unmanaged":
             continue
-        have, want = at[entry["id"]], entry["desired"]["cpus"]
+        have, want = _kept(at[entry["id"]], entry, status), entry["desired"]["cpus"]
         if have.cpus != want:
             return f"{have.path} has {have.cpus!r}, wanted is {want!r}"
         wanted_mems = entry["desired"]["mems"]
         if wanted_mems is not None and have.mems != wanted_mems:
             return f"{have.path} has memory nodes {have.mems!r}, wanted is {wanted_mems!r}"
     return ""
+
+
+def _kept(its: cgroups.Cgroup, entry: dict[str, Any], status: dict[str, Any]) -> cgroups.Cgroup:
+    """The cgroup by which the agent keeps a container: of its own, where it runs in one, it is the pod's."""
+    pod = status.get("contained")
+    if pod is None or entry["container"] == inventory.PAUSE or its.path.parent != kubelet.ROOT / pod:
+        return its
+    return cgroups.Cgroup(its.path.parent)
 
 
 def _wanted(status: dict[str, Any]) -> dict[str, str]:

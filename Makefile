@@ -65,7 +65,7 @@ e2e: $(VENV)/.agent ## Run the tests on real nodes in QEMU, as root (SUITE: unst
 	$(BIN)/python hack/vm/e2e.py --suite '$(SUITE)' $(E2E_ARGS)
 
 image: $(VENV)/.agent ## Build the agent's image without a registry, as root: an OCI archive (IMAGE_ARGS, for example '--base debian:trixie-slim')
-	$(BIN)/python hack/image.py $(IMAGE_ARGS)
+	$(BIN)/python -m hack.image $(IMAGE_ARGS)
 
 bench: $(VENV)/.checks ## Measure what the budgets name (BENCH_ARGS, for example 'hook --json')
 	$(BIN)/python hack/bench $(BENCH_ARGS)

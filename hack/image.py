@@ -1,6 +1,7 @@
 """Builds the agent's image with buildah, tries it, and says how large it is. I/O: processes, files.
 
-Usage: image.py [--base IMAGE] [--suite SUITE] [--mirror URL] [--cache DIR] [--output FILE] [--twice]
+Usage: python -m hack.image [--base IMAGE] [--suite SUITE] [--mirror URL] [--cache DIR] [--output FILE]
+[--twice]
 
 Run as root on a Debian host. No registry is asked: without --base the base is made of Debian's packages. The
 result is an OCI archive, beside whose image of the tag `built` --twice puts another build, `rebuilt`. Nothing
@@ -10,10 +11,8 @@ of the host is changed outside the cache.
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import gzip
+import fcntl
 import hashlib
-import io
 import json
 import os
 import pathlib
@@ -24,7 +23,9 @@ import tarfile
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
+
+from hack import image_contents
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DOCKERFILE = ROOT / "deploy/Dockerfile"
@@ -33,27 +34,12 @@ NAME = "localhost/cpuset-reconciler"
 BASE = "localhost/cpuset-reconciler-base"
 MOST_BYTES = 120 << 20
 """Above the base's, unpacked."""
-HOME = "opt/cpuset-reconciler/"
-PROGRAM = "usr/bin/cpuset-reconciler"
-USERS = (0, 65532)
-"""Who runs it: a pod as user 0, without a capability; whoever tries a command out as the image's own user."""
-UNWANTED = ("pip", "pip3", "gcc", "cc", "g++", "c++", "clang", "ld", "as", "make", "cargo", "rustc", "go")
-"""Programs that a finished image must not have."""
+_KEPT = 3
+"""Archives in the cache."""
 
 
 class ImageError(Exception):
     """There is no image; the text is one sentence that says why."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Entry:
-    """What a layer says of one path, without a slash at either end. `size` is in bytes."""
-
-    path: str
-    size: int
-    user: int
-    mode: int
-    is_link: bool
 
 
 def main() -> None:
@@ -72,15 +58,17 @@ def run(options: argparse.Namespace) -> int:
     cache: pathlib.Path = options.cache.resolve()
     cache.mkdir(parents=True, exist_ok=True)
     output: pathlib.Path = options.output or cache / f"image-{_digest(options)}.tar"
-    if options.output or not output.exists():
-        for old in cache.glob("image-*.tar"):
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if options.output or not output.exists():
+            with tempfile.TemporaryDirectory(prefix="build-", dir=cache) as scratch:
+                _build(options, pathlib.Path(scratch), output)
+        for old in sorted(cache.glob("image-*.tar"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
             old.unlink()
-        with tempfile.TemporaryDirectory(prefix="build-", dir=cache) as scratch:
-            _build(options, pathlib.Path(scratch), output)
-    layers, base = contents(output)
+    layers, base = image_contents.read(output)
     above = sum(entry.size for layer in layers[base:] for entry in layer)
     below = sum(entry.size for layer in layers[:base] for entry in layer)
-    faults = list(complaints(entry for layer in layers for entry in layer))
+    faults = list(image_contents.complaints(entry for layer in layers for entry in layer))
     if above > MOST_BYTES:
         faults.append(f"it has {above >> 20} MiB above its base's, more than {MOST_BYTES >> 20}")
     print(
@@ -92,31 +80,6 @@ def run(options: argparse.Namespace) -> int:
         print(f"image: {fault}", file=sys.stderr)
     print(output)
     return 1 if faults else 0
-
-
-def contents(archive: pathlib.Path) -> tuple[list[list[Entry]], int]:
-    """The entries of each layer of the first image in an OCI archive, and how many layers its base has."""
-    with tarfile.open(archive) as opened:
-        index = json.load(_member(opened, "index.json"))
-        manifest = json.load(_member(opened, _blob(index["manifests"][0])))
-        layers = [_entries(opened, layer) for layer in manifest["layers"]]
-        config = json.load(_member(opened, _blob(manifest["config"])))
-    return layers, int(config["config"]["Labels"]["base.layers"])
-
-
-def complaints(entries: Iterable[Entry]) -> Iterator[str]:
-    """What an image with these entries should not have: a sentence each."""
-    for entry in entries:
-        folder, _, name = entry.path.rpartition("/")
-        if folder.endswith("bin") and name in UNWANTED:
-            yield f"{entry.path} is in it, and nothing is built in it"
-        if folder.endswith(("site-packages", "dist-packages")) and name == "pip":
-            yield f"{entry.path} is in it, and nothing is installed in it"
-        if f"{entry.path}/".startswith(HOME) or entry.path == PROGRAM:
-            if entry.user in USERS:
-                yield f"{entry.path} is user {entry.user}'s, who runs it and could change it"
-            if entry.mode & 0o022 and not entry.is_link:
-                yield f"{entry.path} has mode {entry.mode:o}: others than its owner may change it"
 
 
 def _build(options: argparse.Namespace, scratch: pathlib.Path, output: pathlib.Path) -> None:
@@ -149,7 +112,7 @@ def _build_command(base: str, layers: int, scratch: pathlib.Path) -> list[str]:
     return [
         *("build", "--isolation", "chroot", "--layers=false", "--quiet", "--tag", f"{NAME}:built"),
         *("--build-arg", f"BASE={base}", "--build-arg", f"VERSION={number}"),
-        *("--label", f"base.layers={layers}"),
+        *("--label", f"{image_contents.BASE_LAYERS}={layers}"),
         *("--file", str(DOCKERFILE), "--ignorefile", f"{DOCKERFILE}.dockerignore"),
         *_secrets(scratch),
     ]
@@ -199,7 +162,7 @@ def _try(buildah: _Buildah) -> None:
     """Run it as its own user: its version, and a whole simulated node."""
     container = buildah.call("from", "--pull-never", f"{NAME}:built").strip()
     for words in (["--version"], ["demo", "--plain", "--speed", "1000"]):
-        command = ["run", "--isolation", "chroot", container, "--", f"/{PROGRAM}", *words]
+        command = ["run", "--isolation", "chroot", container, "--", f"/{image_contents.PROGRAM}", *words]
         print(f"$ cpuset-reconciler {' '.join(words)}")
         print(buildah.call(*command).strip().splitlines()[-1], flush=True)
     buildah.call("rm", container)
@@ -258,29 +221,8 @@ def _digest(options: argparse.Namespace) -> str:
     return state.hexdigest()[:12]
 
 
-def _entries(archive: tarfile.TarFile, layer: dict[str, str]) -> list[Entry]:
-    data = _member(archive, _blob(layer))
-    stream = gzip.GzipFile(fileobj=data) if layer["mediaType"].endswith("gzip") else data
-    with tarfile.open(fileobj=io.BytesIO(stream.read())) as files:
-        return [
-            Entry(its.name.strip("./"), its.size, its.uid, its.mode, its.issym())
-            for its in files.getmembers()
-        ]
-
-
-def _blob(descriptor: dict[str, str]) -> str:
-    return "blobs/" + descriptor["digest"].replace(":", "/")
-
-
-def _member(archive: tarfile.TarFile, name: str) -> io.BufferedReader:
-    found = archive.extractfile(name)
-    if found is None:
-        raise ImageError(f"the archive has no file {name}")
-    return found  # type: ignore[return-value]
-
-
 def _arguments(given: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="hack/image.py", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m hack.image", description=(__doc__ or "").split("\n")[0])
     parser.add_argument(
         "--base", help="image to build on, from a registry (default: made of Debian's packages)"
     )

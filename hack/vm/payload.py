@@ -46,7 +46,7 @@ def site(image_: image.Image, cache: pathlib.Path) -> pathlib.Path:
 
 def archive(mirror: str | None) -> pathlib.Path:
     """The agent's image and a second build of it, as an OCI archive. Raises TroubleError."""
-    command = [sys.executable, str(ROOT / "hack/image.py"), "--twice"]
+    command = [sys.executable, "-m", "hack.image", "--twice"]
     command += ["--mirror", mirror] if mirror else []
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     print(done.stdout, end="", flush=True)

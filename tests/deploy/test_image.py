@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hack import image
+from hack import image, image_contents
 from tests.e2e import manifest
 
 # covers: PRD-13.6
@@ -74,7 +74,7 @@ def test_its_files_belong_to_nobody_who_runs_it() -> None:
         int(user.partition(":")[0]),
         manifest.read(KUSTOMIZE / "base").spec["securityContext"]["runAsUser"],
     }
-    assert users == set(image.USERS)
+    assert users == set(image_contents.USERS)
     assert not {int(owner) for owner in owners} & users
     assert all("--chown=" in its for its in all_of("COPY", last))
 
@@ -82,7 +82,7 @@ def test_its_files_belong_to_nobody_who_runs_it() -> None:
 def test_the_entry_is_what_the_manifest_calls() -> None:
     last = stages()[-1]
     (entry,) = all_of("ENTRYPOINT", last)
-    assert json.loads(entry) == ["/usr/bin/cpuset-reconciler"] == [f"/{image.PROGRAM}"]
+    assert json.loads(entry) == ["/usr/bin/cpuset-reconciler"] == [f"/{image_contents.PROGRAM}"]
     assert manifest.read(KUSTOMIZE / "base").container["command"] == json.loads(entry)
 
 
@@ -102,9 +102,9 @@ def test_what_the_recipe_copies_is_in_its_context_and_changes_the_archives_name(
     assert copied == allowed == set(image.CONTEXT)
 
 
-def entry(path: str, user: int = 65533, mode: int = 0o444, *, is_link: bool = False) -> image.Entry:
+def entry(path: str, user: int = 65533, mode: int = 0o444, *, is_link: bool = False) -> image_contents.Entry:
     """An entry of a layer."""
-    return image.Entry(path, 1, user, mode, is_link)
+    return image_contents.Entry(path, 1, user, mode, is_link)
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def entry(path: str, user: int = 65533, mode: int = 0o444, *, is_link: bool = Fa
     ],
     ids=["compiler", "pip", "pips-files", "roots", "own-users", "for-all", "folder"],
 )
-def test_what_is_wrong_with_an_image_is_told(its: image.Entry, fault: str) -> None:
-    told = list(image.complaints([its]))
+def test_what_is_wrong_with_an_image_is_told(its: image_contents.Entry, fault: str) -> None:
+    told = list(image_contents.complaints([its]))
     assert len(told) == 1
     assert fault in told[0]
 
@@ -134,7 +134,7 @@ def test_what_belongs_into_an_image_is_no_fault() -> None:
         entry("usr/bin/python3.13", 0, 0o755),
         entry("etc/pip.conf", 0, 0o644),
     ]
-    assert list(image.complaints(fine)) == []
+    assert list(image_contents.complaints(fine)) == []
 
 
 def test_an_archive_is_read_by_layers_with_its_base_apart(tmp_path: pathlib.Path) -> None:
@@ -154,7 +154,7 @@ def test_an_archive_is_read_by_layers_with_its_base_apart(tmp_path: pathlib.Path
         "blobs/sha256/config": {"config": {"Labels": {"base.layers": "1"}}},
     }
     path.write_bytes(_tar({**blobs, **{name: json.dumps(its).encode() for name, its in documents.items()}}))
-    found, base = image.contents(path)
+    found, base = image_contents.read(path)
     assert [[(its.path, its.size) for its in layer] for layer in found] == [
         [("usr/bin/python3", 5)],
         [("usr/bin/cpuset-reconciler", 3)],

@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 YAML := .yamllint $(wildcard fixtures deploy)
-SHELL_SCRIPTS := .ci/run $(wildcard hack/*.sh hack/vm/*.sh)
+SHELL_SCRIPTS := .ci/run $(wildcard hack/*.sh hack/vm/*.sh tests/bats/*.bats tests/bats/*.bash tests/bats/bin/*)
 
 DEMO_ARGS ?=
 TEST_ARGS ?=
@@ -23,7 +23,7 @@ DESTDIR ?=
 BENCH_ARGS ?= hook --cpus apart --gap 2 --rounds 5
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-integration soak fuzz lint chart image e2e bench build changelog install-node uninstall-node lock protos clean
+.PHONY: help venv demo test test-integration test-scripts soak fuzz lint chart image e2e bench build changelog install-node uninstall-node lock protos clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ test: $(VENV)/.checks ## Run the tests: no root and no node needed (TEST_ARGS)
 
 test-integration: $(VENV)/.checks ## Build what is released, install it in several ways and run it (TEST_ARGS)
 	$(BIN)/pytest -q tests/integration $(TEST_ARGS)
+
+test-scripts: $(VENV)/.checks ## Test the scripts for clusters against stand-ins for kubectl and kind (needs bats)
+	@command -v bats >/dev/null || { echo "bats is not installed (Debian and Ubuntu: apt-get install bats)" >&2; exit 1; }
+	bats tests/bats
 
 soak: $(VENV)/.checks ## Run 50 000 sequences of events and faults, and kill the agent at each step (SOAK_ARGS, for example '--sequences 5000')
 	$(BIN)/python -m tests.soak $(SOAK_ARGS)

@@ -77,6 +77,7 @@ def test_the_pod_that_restores_calls_it_with_options_that_it_has() -> None:
     given = parser.parse_args(container["args"][1:])
     assert given.cri_socket == "/run/containerd/containerd.sock"
     assert given.host_root == "/host"
+    assert given.cpus == "all"
 
 
 def test_an_agent_without_cri_cannot_restore() -> None:

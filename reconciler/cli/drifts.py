@@ -14,7 +14,7 @@ from typing import Any
 
 from reconciler import errors
 from reconciler.cli import output
-from reconciler.daemon import api, archive, options
+from reconciler.daemon import api, archive, archived, options
 
 HEADER = (
     *("FOUND", "POD", "CONTAINER", "FILE", "DESIRED", "OBSERVED"),
@@ -117,7 +117,7 @@ class Asker:
         else:
             self._say(answer["note"] and f"not all is written: {answer['note']}")
             return answer["drifts"], answer["more"]
-        page = archive.read(self._file, archive.Query(since=self._since, pod=self._pod, after=self._after))
+        page = archived.read(self._file, archived.Query(since=self._since, pod=self._pod, after=self._after))
         return page.rows, page.more
 
     def _say(self, note: str | None) -> None:

@@ -2,19 +2,19 @@
 
 It has a write-ahead log: a batch of rows costs no fsync, and whoever is killed at any moment leaves what was
 there before the batch or after it. A power cut may take the last seconds, and leaves the rest whole. What a
-row says is `history`'s matter; when rows are written is `archiving`'s. sqlite3 is imported when it is used:
-it is 2 MiB, which a node without drift does not need.
+row says is `history`'s matter, when rows are written `archiving`'s, and `archived` reads them. sqlite3 is
+imported when it is used: it is 2 MiB, which a node without drift does not need.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
 import urllib.parse
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler import errors
@@ -29,10 +29,10 @@ LARGEST = 16 << 20
 log, which is begun anew after 1 MiB and a batch."""
 BATCH = 200
 """Rows written at once."""
-MOST_READ = 1000
-"""Rows read at once."""
 _PATIENCE = 2.0
 """Seconds for which a lock is waited for, that somebody has who looks into the file with other tools."""
+_LITTLE = 256 << 10
+"""Bytes that a disk has left which is full: the log and its index want so many."""
 _APPLICATION = 0x63707372
 """SQLite's field for whose file it is."""
 _VERSION = 1
@@ -64,7 +64,8 @@ PRAGMA trusted_schema = OFF;
 _PUT = """
 INSERT OR REPLACE INTO drifts (run, number, latest, namespace, pod, row) VALUES (?, ?, ?, ?, ?, ?)
 """
-_TABLES = "SELECT count(*) FROM sqlite_master"
+TABLES = "SELECT count(*) FROM sqlite_master"
+"""0 in a file that has been made and not written yet."""
 _OLDEST = "DELETE FROM drifts WHERE rev IN (SELECT rev FROM drifts ORDER BY rev LIMIT ?)"
 
 
@@ -89,12 +90,12 @@ class Archive:
         self._run = run
         self._most = most
         self._largest = largest
-        with _failing(path, "open"):
+        with failing(path, "open"):
             if not is_there(path):
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            self._connection = _connect(path, "rw")
+            self._connection = connect(path, "rw")
         try:
-            with _failing(path, "open"):
+            with failing(path, "open"):
                 self._prepare()
         except errors.ReconcilerError:
             self.close()
@@ -113,7 +114,7 @@ class Archive:
         """
         for first in range(0, len(rows), BATCH):
             values = [self._values(row) for row in rows[first : first + BATCH]]
-            with _failing(self._path, "write"), _transaction(self._connection):
+            with failing(self._path, "write"), _transaction(self._connection):
                 self._connection.executemany(_PUT, values)
                 self._trim()
 
@@ -123,11 +124,11 @@ class Archive:
 
     def _prepare(self) -> None:
         self._connection.executescript(_PRAGMAS)
-        if not _one(self._connection, _TABLES):
+        if not one(self._connection, TABLES):
             with _transaction(self._connection):
                 for statement in _SCHEMA.split(";"):
                     self._connection.execute(statement)
-        _check(self._connection, self._path)
+        check(self._connection, self._path)
         [(found,)] = self._connection.execute("PRAGMA quick_check(1)").fetchall()
         if found != "ok":
             raise Unusable(self._path, "damaged", f"is damaged: {found}")
@@ -138,69 +139,12 @@ class Archive:
         return (self._run, row.number, row.latest, *names, text)
 
     def _trim(self) -> None:
-        count = _one(self._connection, "SELECT count(*) FROM drifts")
+        count = one(self._connection, "SELECT count(*) FROM drifts")
         if count > self._most:
             self._connection.execute(_OLDEST, (count - self._most,))
         while count and _size(self._connection) > self._largest:
             self._connection.execute(_OLDEST, (count // 10 + 1,))
-            count = _one(self._connection, "SELECT count(*) FROM drifts")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
-    """Which rows: those of which something was heard at `since` (seconds since the epoch) or later, of this
-    pod (`NAMESPACE/NAME`, None for all), and that have changed after the row `after`."""
-
-    since: float = 0.0
-    pod: str | None = None
-    after: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """Rows as documents, in the order of their last changes, and whether there are `more` after them."""
-
-    rows: tuple[dict[str, object], ...] = ()
-    more: bool = False
-
-
-def read(path: str, asked: Query, *, run: int = 0) -> Page:
-    """What the file says; nothing where there is none. A drift of which an agent that has ended does not say
-    the end, ended as nobody knows; `run` is the agent that has not ended.
-
-    Raises Unusable and Retryable.
-    """
-    if not is_there(path):
-        return Page()
-    with _failing(path, "read"), contextlib.closing(_connect(path, "ro")) as connection:
-        connection.execute("BEGIN")
-        if not _one(connection, _TABLES):
-            # It has been made, and not written yet.
-            return Page()
-        _check(connection, path)
-        sql = "SELECT rev, run, number, row FROM drifts WHERE rev > ? AND latest >= ?"
-        values: list[object] = [asked.after, asked.since]
-        if asked.pod is not None:
-            sql += " AND namespace = ? AND pod = ?"
-            values += asked.pod.split("/", 1)
-        found = connection.execute(f"{sql} ORDER BY rev LIMIT ?", (*values, MOST_READ + 1)).fetchall()
-    rows = tuple(
-        {"drift": f"{its}-{number}", "rev": rev, **_document(path, text, has_ended=its != run)}
-        for rev, its, number, text in found[:MOST_READ]
-    )
-    return Page(rows=rows, more=len(found) > MOST_READ)
-
-
-def _document(path: str, text: str, *, has_ended: bool) -> dict[str, object]:
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise Unusable(path, "damaged", f"is damaged: a row is no JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise Unusable(path, "damaged", "is damaged: a row is no JSON object")
-    if has_ended and document.get("ended") is None:
-        document["result"] = "unknown"
-    return document
+            count = one(self._connection, "SELECT count(*) FROM drifts")
 
 
 def set_aside(path: str, reason: str) -> str:
@@ -215,7 +159,8 @@ def set_aside(path: str, reason: str) -> str:
     return kept
 
 
-def _connect(path: str, mode: str) -> sqlite3.Connection:
+def connect(path: str, mode: str) -> sqlite3.Connection:
+    """The file, opened in one of SQLite's modes. Raises sqlite3.Error."""
     import sqlite3  # noqa: PLC0415  see above
 
     uri = f"file:{urllib.parse.quote(path)}?mode={mode}"
@@ -224,9 +169,10 @@ def _connect(path: str, mode: str) -> sqlite3.Connection:
     )
 
 
-def _check(connection: sqlite3.Connection, path: str) -> None:
-    version = _one(connection, "PRAGMA user_version")
-    if _one(connection, "PRAGMA application_id") != _APPLICATION:
+def check(connection: sqlite3.Connection, path: str) -> None:
+    """Raises Unusable where the file is none of ours."""
+    version = one(connection, "PRAGMA user_version")
+    if one(connection, "PRAGMA application_id") != _APPLICATION:
         raise Unusable(path, "foreign", "is no history of drifts")
     if version > _VERSION:
         raise Unusable(path, "newer", f"is of version {version}, and this program knows {_VERSION}")
@@ -235,15 +181,15 @@ def _check(connection: sqlite3.Connection, path: str) -> None:
         raise Unusable(path, "foreign", f"has a table of other columns: {', '.join(columns) or 'none'}")
 
 
-def _one(connection: sqlite3.Connection, sql: str) -> int:
+def one(connection: sqlite3.Connection, sql: str) -> int:
     """The number that is all that this gives."""
     [value] = connection.execute(sql).fetchone()
     return int(value)
 
 
 def _size(connection: sqlite3.Connection) -> int:
-    pages = _one(connection, "PRAGMA page_count") - _one(connection, "PRAGMA freelist_count")
-    return pages * _one(connection, "PRAGMA page_size")
+    pages = one(connection, "PRAGMA page_count") - one(connection, "PRAGMA freelist_count")
+    return pages * one(connection, "PRAGMA page_size")
 
 
 @contextlib.contextmanager
@@ -258,7 +204,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _failing(path: str, action: str) -> Iterator[None]:
+def failing(path: str, action: str) -> Iterator[None]:
     """Raises Unusable where the file is to blame, and Retryable for all else."""
     import sqlite3  # noqa: PLC0415  see above
 
@@ -267,9 +213,18 @@ def _failing(path: str, action: str) -> Iterator[None]:
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise Unusable(path, "damaged", f"is damaged: {error}") from error
-        raise errors.Retryable(f"{action} {path}: {error}") from error
+        raise errors.Retryable(f"{action} {path}: {error}{_hint(path)}") from error
     except OSError as error:
         raise errors.Retryable(f"{action} {path}: {error.strerror}") from error
+
+
+def _hint(path: str) -> str:
+    """What SQLite does not say of an I/O error."""
+    with contextlib.suppress(OSError):
+        its = os.statvfs(os.path.dirname(path) or ".")
+        if its.f_bavail * its.f_frsize < _LITTLE:
+            return f" ({os.strerror(errno.ENOSPC)})"
+    return ""
 
 
 def is_there(path: str) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from reconciler import errors
-from reconciler.daemon import archive, history
+from reconciler.daemon import archive, archived, history
 
 PAUSE = 1.0
 """Seconds between two batches at least."""
@@ -82,12 +82,12 @@ class Archiving:
         finally:
             self._rows.on_change = lambda: None
 
-    async def answer(self, asked: archive.Query) -> archive.Page:
-        """The rows of the file, after what waits has been written. Raises as `archive.read` does."""
+    async def answer(self, asked: archived.Query) -> archived.Page:
+        """The rows of the file, after what waits has been written. Raises as `archived.read` does."""
 
-        def answer() -> archive.Page:
+        def answer() -> archived.Page:
             self.write()
-            return archive.read(self._path, asked, run=self._run)
+            return archived.read(self._path, asked, run=self._run)
 
         return await asyncio.to_thread(answer)
 

@@ -13,7 +13,7 @@ import msgspec
 
 from reconciler import errors, events, report
 from reconciler.cpu.idset import CpuSet
-from reconciler.daemon import agent, api, archive, archiving, exposition, metrics, passes, saving, status
+from reconciler.daemon import agent, api, archived, archiving, exposition, metrics, passes, saving, status
 from reconciler.explain import container, cpu, names, whatif
 from reconciler.policy import state
 
@@ -47,7 +47,7 @@ class Whatif(api.Request, frozen=True):
 
 
 class Drifts(api.Request, frozen=True):
-    """Drifts as `archive.Query` has it; `pod` is `NAMESPACE/NAME`."""
+    """Drifts as `archived.Query` has it; `pod` is `NAMESPACE/NAME`."""
 
     since: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     pod: Annotated[str, msgspec.Meta(pattern=r"^[^/]+/[^/]+$(?!\n)", max_length=400)] | None = None
@@ -110,7 +110,7 @@ def answers(  # noqa: PLR0913  who knows what
     async def answer_drifts(asked: Drifts) -> api.Document:
         if drifts is None:
             raise errors.Retryable("this agent keeps no history")
-        query = archive.Query(since=asked.since, pod=asked.pod, after=asked.after)
+        query = archived.Query(since=asked.since, pod=asked.pod, after=asked.after)
         page = await drifts.answer(query)
         return {"drifts": page.rows, "more": page.more, "note": drifts.document()["reason"] or None}
 

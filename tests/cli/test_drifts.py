@@ -19,7 +19,7 @@ import pytest
 
 from reconciler import errors
 from reconciler.cli import drifts, main
-from reconciler.daemon import api, archive, archiving, options, questions
+from reconciler.daemon import api, archive, archived, archiving, options, questions
 from tests.cli import program
 from tests.daemon import node, pods, test_archive, test_archiving
 
@@ -144,7 +144,7 @@ def test_a_file_that_cannot_be_used_is_told(
 def test_more_rows_than_one_answer_takes_are_all_printed(
     tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    count = archive.MOST_READ + 5
+    count = archived.MOST_READ + 5
     made = archive.Archive(options.drifts(str(tmp_path)), 7)
     made.write([test_archive.row(number) for number in range(count)])
     made.close()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from reconciler import errors
-from reconciler.daemon import archive, history
+from reconciler.daemon import archive, archived, history
 
 ROW = history.Row(
     number=1,
@@ -49,46 +49,46 @@ def made(path: str) -> Iterator[archive.Archive]:
     opened.close()
 
 
-def numbers(page: archive.Page) -> list[object]:
+def numbers(page: archived.Page) -> list[object]:
     """Which drifts these are, in their order."""
     return [each["drift"] for each in page.rows]
 
 
 def test_what_was_written_is_read(made: archive.Archive, path: str) -> None:
     made.write([ROW])
-    page = archive.read(path, archive.Query(), run=7)
-    assert page == archive.Page(rows=({"drift": "7-1", "rev": 1, **ROW.document()},), more=False)
+    page = archived.read(path, archived.Query(), run=7)
+    assert page == archived.Page(rows=({"drift": "7-1", "rev": 1, **ROW.document()},), more=False)
 
 
 def test_a_row_that_has_changed_is_there_once_and_comes_after_all_others(
     made: archive.Archive, path: str
 ) -> None:
     made.write([row(1), row(2), row(3)])
-    before = archive.read(path, archive.Query())
+    before = archived.read(path, archived.Query())
     made.write([row(1, reason="busy")])
-    after = archive.read(path, archive.Query())
+    after = archived.read(path, archived.Query())
     assert (numbers(before), numbers(after)) == (["7-1", "7-2", "7-3"], ["7-2", "7-3", "7-1"])
-    [changed] = archive.read(path, archive.Query(after=3)).rows
+    [changed] = archived.read(path, archived.Query(after=3)).rows
     assert (changed["drift"], changed["reason"], changed["rev"]) == ("7-1", "busy", 4)
 
 
 def test_rows_are_asked_for_by_time_and_by_pod(made: archive.Archive, path: str) -> None:
     made.write([row(1, latest=10.0), row(2, latest=20.0, pod="db-0"), row(3, latest=30.0)])
-    assert numbers(archive.read(path, archive.Query(since=20.0))) == ["7-2", "7-3"]
-    assert numbers(archive.read(path, archive.Query(pod="shop/web-0"))) == ["7-1", "7-3"]
-    assert numbers(archive.read(path, archive.Query(pod="default/web-0"))) == []
+    assert numbers(archived.read(path, archived.Query(since=20.0))) == ["7-2", "7-3"]
+    assert numbers(archived.read(path, archived.Query(pod="shop/web-0"))) == ["7-1", "7-3"]
+    assert numbers(archived.read(path, archived.Query(pod="default/web-0"))) == []
 
 
 def test_many_rows_are_read_in_pages(made: archive.Archive, path: str) -> None:
-    made.write([row(number) for number in range(archive.MOST_READ + 2)])
-    first = archive.read(path, archive.Query())
-    rest = archive.read(path, archive.Query(after=int(str(first.rows[-1]["rev"]))))
-    assert (len(first.rows), first.more) == (archive.MOST_READ, True)
+    made.write([row(number) for number in range(archived.MOST_READ + 2)])
+    first = archived.read(path, archived.Query())
+    rest = archived.read(path, archived.Query(after=int(str(first.rows[-1]["rev"]))))
+    assert (len(first.rows), first.more) == (archived.MOST_READ, True)
     assert (len(rest.rows), rest.more) == (2, False)
 
 
 def test_where_there_is_no_file_there_are_no_rows_and_none_is_made(tmp_path: pathlib.Path) -> None:
-    assert archive.read(str(tmp_path / "drifts.sqlite"), archive.Query()) == archive.Page()
+    assert archived.read(str(tmp_path / "drifts.sqlite"), archived.Query()) == archived.Page()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -105,7 +105,7 @@ def test_the_next_agent_goes_on_with_it(made: archive.Archive, path: str) -> Non
     after.write([row(1)])
     after.close()
     assert os.listdir(os.path.dirname(path)) == ["drifts.sqlite"]
-    assert numbers(archive.read(path, archive.Query())) == ["7-1", "8-1"]
+    assert numbers(archived.read(path, archived.Query())) == ["7-1", "8-1"]
 
 
 def test_how_a_drift_ended_is_unknown_where_its_agent_has_ended_before(
@@ -113,7 +113,7 @@ def test_how_a_drift_ended_is_unknown_where_its_agent_has_ended_before(
 ) -> None:
     repaired = dataclasses.replace(ROW, number=2, ended=1001.0, result="repaired")
     made.write([ROW, repaired])
-    seen = [archive.read(path, archive.Query(), run=run).rows for run in (7, 0)]
+    seen = [archived.read(path, archived.Query(), run=run).rows for run in (7, 0)]
     assert [[its["result"] for its in rows] for rows in seen] == [
         ["found", "repaired"],
         ["unknown", "repaired"],
@@ -127,11 +127,11 @@ def test_what_was_written_is_there_after_a_kill(
     made.write([row(number) for number in range(500)])
     shutil.copytree(os.path.dirname(path), tmp_path / "after")
     left = str(tmp_path / "after" / "drifts.sqlite")
-    assert len(archive.read(left, archive.Query()).rows) == 500
+    assert len(archived.read(left, archived.Query()).rows) == 500
     after = archive.Archive(left, 8)
     after.write([row(1)])
     after.close()
-    assert len(archive.read(left, archive.Query()).rows) == 501
+    assert len(archived.read(left, archived.Query()).rows) == 501
 
 
 def test_the_rows_of_which_nothing_was_heard_for_the_longest_make_room(path: str) -> None:
@@ -141,7 +141,7 @@ def test_the_rows_of_which_nothing_was_heard_for_the_longest_make_room(path: str
     made.write([row(1, reason="busy")])
     made.write([row(4), row(5)])
     made.close()
-    assert numbers(archive.read(path, archive.Query())) == ["7-1", "7-4", "7-5"]
+    assert numbers(archived.read(path, archived.Query())) == ["7-1", "7-4", "7-5"]
 
 
 def test_the_file_stays_as_large_as_it_may_be_and_a_batch(path: str) -> None:
@@ -149,7 +149,7 @@ def test_the_file_stays_as_large_as_it_may_be_and_a_batch(path: str) -> None:
     made = archive.Archive(path, 7, largest=1 << 20)
     for first in range(0, 4000, 100):
         made.write([row(number, reason="x" * 4000) for number in range(first, first + 100)])
-    found = archive.read(path, archive.Query(after=0))
+    found = archived.read(path, archived.Query(after=0))
     wal = os.path.getsize(f"{path}-wal")
     made.close()
     assert os.path.getsize(path) < (1 << 20) + 100 * 5000
@@ -230,7 +230,7 @@ def test_what_cannot_be_used_is_not_read(
     path = str(tmp_path / "drifts.sqlite")
     spoil(path)
     with pytest.raises(archive.Unusable, match=why):
-        archive.read(path, archive.Query())
+        archived.read(path, archived.Query())
 
 
 def test_a_file_that_was_made_and_never_written_is_taken(tmp_path: pathlib.Path) -> None:
@@ -239,7 +239,7 @@ def test_a_file_that_was_made_and_never_written_is_taken(tmp_path: pathlib.Path)
     made = archive.Archive(path, 7)
     made.write([ROW])
     made.close()
-    assert numbers(archive.read(path, archive.Query())) == ["7-1"]
+    assert numbers(archived.read(path, archived.Query())) == ["7-1"]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "1", '{"a":' * 99_999], ids=["torn", "list", "number", "deep"])
@@ -249,7 +249,7 @@ def test_a_row_that_is_no_document_is_damage(made: archive.Archive, path: str, t
         connection.execute("UPDATE drifts SET row = ?", (text,))
     connection.close()
     with pytest.raises(archive.Unusable, match="is damaged: a row is no JSON"):
-        archive.read(path, archive.Query())
+        archived.read(path, archived.Query())
 
 
 def test_a_file_that_was_removed_or_replaced_is_noticed(made: archive.Archive, path: str) -> None:

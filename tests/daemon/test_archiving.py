@@ -15,7 +15,7 @@ from typing import Literal
 import pytest
 
 from reconciler import errors
-from reconciler.daemon import archive, archiving, history
+from reconciler.daemon import archive, archived, archiving, history
 from tests.daemon import node, test_history
 
 FULL = errors.Retryable("write drifts.sqlite: database or disk is full")
@@ -78,7 +78,7 @@ class Ground:
 
     def drifts(self) -> list[object]:
         """What the file has."""
-        return [row["drift"] for row in archive.read(self.path, archive.Query(), run=7000).rows]
+        return [row["drift"] for row in archived.read(self.path, archived.Query(), run=7000).rows]
 
     @contextlib.asynccontextmanager
     async def serving(self, *, dry: bool = False) -> AsyncIterator[None]:
@@ -108,7 +108,7 @@ async def test_a_drift_is_on_disk_soon_after_and_written_in_another_thread(groun
 async def test_without_drifts_there_is_no_file(ground: Ground) -> None:
     async with ground.serving():
         await asyncio.to_thread(ground.ring.passed, 1.0)
-        assert (await ground.its.answer(archive.Query())).rows == ()
+        assert (await ground.its.answer(archived.Query())).rows == ()
     ground.its.finish()
     assert not os.path.exists(ground.path)
 
@@ -123,10 +123,10 @@ def test_a_burst_is_one_batch(ground: Ground) -> None:
 
 async def test_whoever_asks_sees_what_has_just_happened(ground: Ground) -> None:
     ground.ring.passed(1.0, test_history.found(1.0))
-    [row] = (await ground.its.answer(archive.Query())).rows
+    [row] = (await ground.its.answer(archived.Query())).rows
     assert row["result"] == "found"
     ground.ring.passed(2.0, test_history.repaired(1000.0))
-    [row] = (await ground.its.answer(archive.Query())).rows
+    [row] = (await ground.its.answer(archived.Query())).rows
     assert row["result"] == "repaired"
 
 
@@ -160,7 +160,7 @@ async def test_a_dry_run_reads_what_is_there_and_changes_nothing(ground: Ground)
     before = pathlib.Path(ground.path).read_bytes()
     dry = Ground(pathlib.Path(ground.path).parent)
     async with dry.serving(dry=True):
-        [row] = (await dry.its.answer(archive.Query())).rows
+        [row] = (await dry.its.answer(archived.Query())).rows
     dry.its.finish()
     assert row["drift"] == "7000-1"
     assert dry.disk.batches == []

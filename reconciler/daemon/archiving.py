@@ -23,10 +23,13 @@ LAST_RETRY = 60.0
 """Seconds before a batch that failed is tried again; they double from the first to the last."""
 
 
+Event = Literal["history.set-aside", "history.failed", "history.saved"]
+
+
 class Tell(Protocol):
     """Is told what becomes of the history."""
 
-    def archive(self, what: Literal["set-aside", "failed", "saved"], **fields: object) -> None:
+    def archive(self, event: Event, **fields: object) -> None:
         """It could not be used and has another name now; it could not be written, for the first time or for
         another reason than before; it was written after that."""
 
@@ -113,7 +116,7 @@ class Archiving:
                 self._pause = max(PAUSE, SHARE * (self._monotonic() - begin))
                 if self._why:
                     self._why = ""
-                    self._tell.archive("saved", path=self._path, lost=self._rows.lost)
+                    self._tell.archive("history.saved", path=self._path, lost=self._rows.lost)
 
     def _put(self, rows: Sequence[history.Row]) -> None:
         """Write these rows; into a new file where the old one cannot be used."""
@@ -122,7 +125,7 @@ class Archiving:
         except archive.Unusable as unusable:
             self._close()
             kept = archive.set_aside(self._path, unusable.reason)
-            self._tell.archive("set-aside", path=self._path, kept=kept, reason=str(unusable))
+            self._tell.archive("history.set-aside", path=self._path, kept=kept, reason=str(unusable))
             self._open(rows)
 
     def _open(self, rows: Sequence[history.Row]) -> None:
@@ -146,6 +149,6 @@ class Archiving:
 
     def _failed(self, why: str) -> None:
         if why != self._why:
-            self._tell.archive("failed", path=self._path, reason=why)
+            self._tell.archive("history.failed", path=self._path, reason=why)
         self._pause = min(max(FIRST_RETRY, self._pause * 2), LAST_RETRY) if self._why else FIRST_RETRY
         self._why = why

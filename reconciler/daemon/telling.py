@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from reconciler import errors, events, explain, intent, plan, report
-from reconciler.daemon import counters, history, logs, status, walk
+from reconciler.daemon import archiving, counters, history, logs, status, walk
 from reconciler.policy import checkpoint, desired, moving, restoring, state
 from reconciler.runtime.nri import handler
 
@@ -171,10 +171,10 @@ class Teller:
         """As `saving.Tell.checkpoint_saved`."""
         self._log.info("checkpoint.saved", path=path)
 
-    def archive(self, what: Literal["set-aside", "failed", "saved"], **fields: object) -> None:
+    def archive(self, event: archiving.Event, **fields: object) -> None:
         """As `archiving.Tell.archive`."""
-        write = self._log.info if what == "saved" else self._log.warning
-        write(f"history.{what}", **fields)
+        write = self._log.info if event == "history.saved" else self._log.warning
+        write(event, **fields)
 
     def failed(self, what: str, error: BaseException) -> None:
         """Something of ours broke off."""

@@ -10,7 +10,6 @@ import os
 import pathlib
 import threading
 from collections.abc import AsyncIterator, Sequence
-from typing import Literal
 
 import pytest
 
@@ -27,9 +26,9 @@ class Told:
     def __init__(self) -> None:
         self.told: list[tuple[str, dict[str, object]]] = []
 
-    def archive(self, what: Literal["set-aside", "failed", "saved"], **fields: object) -> None:
+    def archive(self, event: archiving.Event, **fields: object) -> None:
         """As `archiving.Tell.archive`."""
-        self.told.append((what, fields))
+        self.told.append((event.removeprefix("history."), fields))
 
 
 class Disk:

@@ -19,6 +19,8 @@ OTHERS = (
     "socket.accept() out of system resource",  # asyncio/selector_events.py
     "can't start new thread",  # Modules/_threadmodule.c
     "is already in use",  # asyncio/unix_events.py
+    "database or disk is full",  # SQLite's src/main.c
+    "database is locked",
 )
 """What libraries say."""
 

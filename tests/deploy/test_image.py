@@ -20,7 +20,11 @@ from tests.e2e import manifest
 # covers: PRD-13.6
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 KUSTOMIZE = ROOT / "deploy/kustomize"
-FOLDERS = ["base", *(f"overlays/{folder.name}" for folder in sorted((KUSTOMIZE / "overlays").iterdir()))]
+FOLDERS = [
+    "base",
+    "restore",
+    *(f"overlays/{folder.name}" for folder in sorted((KUSTOMIZE / "overlays").iterdir())),
+]
 
 
 def stages() -> list[list[tuple[str, str]]]:
@@ -199,10 +203,10 @@ def _nameless(spec: Any) -> Any:
     for volume in spec["volumes"]:
         if "configMap" in volume:
             volume["configMap"]["name"] = re.sub(
-                r"^(cpuset-reconciler)-[0-9a-z]{10}$", r"\1", volume["configMap"]["name"]
+                r"^(cpuset-reconciler(?:-restore)?)-[0-9a-z]{10}$", r"\1", volume["configMap"]["name"]
             )
-    for container in spec["containers"]:
+    for container in (*spec.get("initContainers", []), *spec["containers"]):
         container["image"] = container["image"].partition(":")[0]
-        container["volumeMounts"].sort(key=lambda its: its["mountPath"])
+        container.get("volumeMounts", []).sort(key=lambda its: its["mountPath"])
     spec["volumes"].sort(key=lambda its: its["name"])
     return spec

@@ -7,9 +7,9 @@ is at hand `tests/deploy/test_image.py` compares the two.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pathlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -28,7 +28,7 @@ _FIELDS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """A pod's specification and annotations, and the files of the ConfigMaps by their names."""
 
@@ -41,6 +41,10 @@ class Manifest:
         """The only container."""
         (its,) = self.spec["containers"]
         return dict(its)
+
+    def initial(self) -> Manifest:
+        """The same with its only init container in place of the other."""
+        return dataclasses.replace(self, spec={**self.spec, "containers": self.spec["initContainers"]})
 
 
 def read(folder: pathlib.Path) -> Manifest:

@@ -90,14 +90,13 @@ class PodAgent(agents.Agent):
         """Do what a probe of the manifest does."""
         return await self.execute(*self.manifest.container[name]["exec"]["command"])
 
-    async def run_to_end(self, *arguments: str) -> tuple[int, str]:
-        """Run the program with other arguments in a pod of the same manifest: exit code and output."""
-        other = PodAgent(self._machine, _with_arguments(self.manifest, arguments), image=self.image)
+    async def run_to_end(self, its: manifest.Manifest) -> tuple[int, str]:
+        """Run a pod with the init container of a manifest: its exit code and output."""
+        other = PodAgent(self._machine, its.initial(), image=self.image)
         other._logs = _FOLDER / f"other-{uuid.uuid4()}"
         await asyncio.to_thread(other.launch)
         try:
-            code = await other._exit_code()
-            return code, other.tail()
+            return await other._exit_code(), other.tail()
         finally:
             await asyncio.to_thread(other.stop)
 
@@ -178,11 +177,6 @@ class PodAgent(agents.Agent):
 def import_images() -> None:
     """Give the runtime both builds."""
     systemd.run("ctr", "-n", "k8s.io", "images", "import", str(ARCHIVE))
-
-
-def _with_arguments(its: manifest.Manifest, arguments: tuple[str, ...]) -> manifest.Manifest:
-    container = {**its.container, "args": list(arguments)}
-    return dataclasses.replace(its, spec={**its.spec, "containers": [container]})
 
 
 def _wait(action: Callable[[node.Node], Coroutine[Any, Any, None]]) -> None:

@@ -124,8 +124,7 @@ async def test_killed_upgraded_and_uninstalled_it_disturbs_nobody_and_all_is_giv
     assert now() == before
     in_pod.stop()
     assert now() == before
-    options = ("--host-root=/host", "--cri-socket=/run/containerd/containerd.sock", "--cpus=all")
-    code, said = await in_pod.run_to_end("restore", *options)
+    code, said = await in_pod.run_to_end(manifest.read(MANIFESTS / "restore"))
     assert code == 0, said
     groups = [cgroup for cgroup in machine.cgroups().values() if cgroup.path.exists()]
     assert {cpus for cgroup in groups for cpus in cgroup.allowed()} == {"0-7"}

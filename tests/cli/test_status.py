@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from reconciler.cli import main
+from reconciler.cli import main, status
 from reconciler.daemon import api
 from tests.cli import program
 from tests.daemon import node, pods
@@ -69,6 +69,22 @@ async def test_text_is_for_people(tmp_path: pathlib.Path, capsys: pytest.Capture
         ["default/web", "main", "shared", "0-1,4-7", "0-1,4-7", "0-1,4-7", "-", "in-sync"],
     ]
     assert rows[0].endswith("in-sync  Guaranteed pod with a whole CPU limit of 2: 2-3 is exclusive")
+
+
+@pytest.mark.parametrize(
+    ("contained", "said"),
+    [
+        (None, []),
+        ("kubepods/pod1", ["contained  the agent keeps to the shared pool by its pod's kubepods/pod1"]),
+    ],
+    ids=["on the host", "in a container"],
+)
+async def test_by_what_the_agent_keeps_itself_off_others_cpus_is_said(
+    tmp_path: pathlib.Path, contained: str | None, said: list[str]
+) -> None:
+    async with node.running(tmp_path) as made:
+        text = status.text({**made.status(), "ready": True, "unready": "", "contained": contained})
+    assert [line for line in text.splitlines() if line.startswith("contained")] == said
 
 
 @pytest.mark.parametrize("why", ["a container is pending", "no runtime is connected"])

@@ -73,6 +73,11 @@ Namespaces = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9*]([a-z0-9*-]{0,61}[a
 """A namespace's name (a DNS label, RFC 1123), in which each `*` stands for any characters."""
 
 
+_TAINT = r"^(([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$(?!\n)"
+TaintKey = Annotated[str, msgspec.Meta(pattern=_TAINT)]
+"""The key of a taint, a qualified name of Kubernetes; "" for none."""
+
+
 Isolation = Literal["cpuset", "partition", "isolated"]
 """How others are kept off exclusive CPUs: by their cpusets alone, or by the kernel too, with a partition of
 the kind `root` or `isolated` (cgroup-v2.rst, `cpuset.cpus.partition`)."""
@@ -100,6 +105,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     `opt_out_namespaces`: which namespaces may leave single pods alone with `weka.io/unmanaged: "true"`.
     `pass_interval_seconds`: pause between periodic passes, which find what inotify cannot see.
     `fights`: what is done about somebody who writes the same files again and again.
+    `startup_taint`: key of the taint that is taken off the node once it is served.
     `attribution`: whether it is found out who writes them, and how.
     `agreement`: who is told of a container that has drifted again and again: systemd over D-Bus or else the
     runtime (`auto`), the runtime alone, or nobody.
@@ -122,6 +128,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     fights: Fights = Fights()
     attribution: Literal["off", "fanotify"] = "off"
     agreement: Agreement = "auto"
+    startup_taint: TaintKey = ""
     nri: Nri = Nri()
     metrics: Metrics = Metrics()
 
@@ -143,6 +150,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
             on_guard="refuse",
             fights=Fights(),
             attribution="off",
+            startup_taint="",
             agreement="auto",
             nri=Nri(),
             metrics=Metrics(),

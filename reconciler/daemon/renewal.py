@@ -67,6 +67,9 @@ class Renewal:
             self._log.warning("config.restart-needed", key="nri", reason="a plugin keeps its name and index")
         if config.metrics != self.config.metrics:
             self._log.warning("config.restart-needed", key="metrics", reason="a listener keeps its address")
+        if config.startup_taint != self.config.startup_taint:
+            reason = "the taint is taken off once, when the node is served first"
+            self._log.warning("config.restart-needed", key="startupTaint", reason=reason)
         if config.attribution != self.config.attribution:
             reason = "writers are watched from the start on, or not at all"
             self._log.warning("config.restart-needed", key="attribution", reason=reason)

@@ -35,6 +35,7 @@ from reconciler.daemon import (
     readiness,
     renewal,
     saving,
+    tainting,
     telling,
     walk,
     watching,
@@ -98,6 +99,9 @@ async def run(chosen: options.Options, tree: cgroupfs.Cgroupfs, log: logs.Log) -
             in_force.serve(its_agent.renew),
             others.serve(dry=chosen.dry),
             ready.serve(its_agent, its_passes),
+            tainting.Tainting(
+                "" if chosen.dry else in_force.config.startup_taint, sources.probes.unready, tell
+            ).serve(),
             *entrance,
         )
     log.info("agent.stopped")

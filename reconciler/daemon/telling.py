@@ -189,6 +189,10 @@ class Teller:
         """What was complained of is as it should be again."""
         self._log.info("host.recovered", reason=reason)
 
+    def untainted(self, key: str, *, was_there: bool) -> None:
+        """The start-up taint has been taken off the node, or was not on it."""
+        self._log.info("taint.removed" if was_there else "taint.absent", key=key)
+
     def agreed(self, now: state.State, id_: events.ContainerId, **fields: object) -> None:
         """The owner of a cgroup was told what a container has, and has it on record now."""
         self._log.info("agreement.made", **status.owner(now, id_), **fields)

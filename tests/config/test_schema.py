@@ -43,6 +43,9 @@ ACCEPTED: list[Tree] = [
     {"agreement": "auto"},
     {"agreement": "runtime"},
     {"agreement": "off"},
+    {"startupTaint": ""},
+    {"startupTaint": "weka.io/cpus-not-ready"},
+    {"startupTaint": "cpus"},
     {"nri": {}},
     {"nri": {"pluginName": "a"}},
     {"nri": {"pluginName": "A-Z_a.z+0" + "9" * 55}},
@@ -65,6 +68,10 @@ REFUSED: list[tuple[Tree, str]] = [
     ({"minSharedCpus": None}, "$.minSharedCpus"),
     ({"reservedCpus": 3}, "$.reservedCpus"),
     ({"reservedCpus": [0, 1]}, "$.reservedCpus"),
+    *(
+        ({"startupTaint": key}, "$.startupTaint")
+        for key in ("weka.io/", "/cpus", "a/b/c", "Weka.io/x", "-cpus", "cpus=true:NoExecute", "cpus\n", None)
+    ),
     ({"isolatedCpus": "all"}, "$.isolatedCpus"),
     ({"isolatedCpus": ""}, "$.isolatedCpus"),
     ({"integerMemory": "Pin"}, "$.integerMemory"),

@@ -141,6 +141,15 @@ def test_to_see_who_writes_needs_a_restart(host: Host) -> None:
     assert told[0]["key"] == "attribution"
 
 
+def test_another_taint_needs_a_restart(host: Host) -> None:
+    in_force = host.renewal()
+    host.config.write_text("minSharedCpus: 2\nstartupTaint: weka.io/cpus-not-ready\n")
+    assert in_force.look()
+    told = host.told()
+    assert [record["event"] for record in told] == ["config.restart-needed", "config.reloaded"]
+    assert told[0]["key"] == "startupTaint"
+
+
 def test_a_change_that_changes_nothing_is_not_told(host: Host) -> None:
     in_force = host.renewal()
     host.config.write_text("# the same again\nminSharedCpus: 2\n")

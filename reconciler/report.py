@@ -6,12 +6,22 @@ because how long a drift lasted, and whether a difference is drift at all, are q
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from reconciler import errors, events, fights, isolations, narrowing, observed, opponents, plan, reasons
+from reconciler import (
+    errors,
+    events,
+    fights,
+    isolations,
+    narrowing,
+    observed,
+    opponents,
+    plan,
+    reasons,
+    slices,
+)
 from reconciler.cpu.idset import CpuSet
 from reconciler.diff import Cause, Difference, granted, in_order, settled
 from reconciler.policy import desired
@@ -111,6 +121,7 @@ class Book:
     """Whose CFS quota has been lifted and not yet given back."""
     fights: fights.Fights = field(default_factory=fights.Fights)
     isolations: isolations.Isolations = field(default_factory=isolations.Isolations)
+    slices: slices.Slices = field(default_factory=slices.Slices)
     _reach: dict[events.ContainerId, CpuSet] = field(default_factory=dict)
     _troubles: dict[events.ContainerId, _Trouble] = field(default_factory=dict)
 
@@ -132,7 +143,7 @@ class Book:
             if want.quotas:
                 self._note_lift(id_, want, look)
             if isinstance(look, observed.Present) and in_order(want, look, outcome.online):
-                self.confirmed[id_] = _lasting(want) if want.quotas else want
+                self.confirmed[id_] = desired.lasting(want) if want.quotas else want
                 self.fights.right(id_)
                 told += self._repaired(id_, look, at)
             elif isinstance(look, observed.Absent):
@@ -144,13 +155,14 @@ class Book:
             else:
                 why = failed.get(id_) or reasons.why(id_, want, look, outcome.online, outcome.above)
                 told += self._failed(id_, why, at)
-        told += (_of_conflict("conflict.ended", *its) for its in self.fights.passed(at))
+        for id_, its in self.fights.passed(at):
+            told.append(Entry(event="conflict.ended", container=id_, fields=its.fields()))
         return tuple(told)
 
     def trust(self, placements: desired.Desired) -> None:
         """Takes these as what was in order before the daemon's start, where nothing is known yet."""
         for id_, want in placements.items():
-            self.confirmed.setdefault(id_, _lasting(want))
+            self.confirmed.setdefault(id_, desired.lasting(want))
 
     def forget(self, id_: events.ContainerId) -> None:
         """Drops all that is known of a container that has ended."""
@@ -229,7 +241,7 @@ class Book:
         value = ", ".join(f"{file.file} {file.have or 'empty'}" for file in files)
         opponent = outcome.blame(id_, files[0].file, files[0].have)
         if (news := self.fights.seen(id_, value, opponent, at)) is not None:
-            yield _of_conflict(news[0], id_, news[1])
+            yield Entry(event=news[0], container=id_, fields=news[1].fields())
 
     def _repaired(self, id_: events.ContainerId, look: observed.Present, at: float) -> Iterator[Entry]:
         trouble = self._troubles.pop(id_, None)
@@ -285,14 +297,3 @@ def _first_errors(outcome: Outcome) -> dict[events.ContainerId, reasons.Why]:
         elif result.error is not None:
             found.setdefault(write.container, reasons.Why(text=str(result.error)))
     return found
-
-
-def _of_conflict(news: fights.News, id_: events.ContainerId, conflict: fights.Conflict) -> Entry:
-    return Entry(event=news, container=id_, fields=conflict.fields())
-
-
-def _lasting(want: desired.Placement) -> desired.Placement:
-    """The placement that is still wished for when what is wished for once has been done."""
-    if not any(wish.once for wish in want.quotas):
-        return want
-    return dataclasses.replace(want, quotas=tuple(wish for wish in want.quotas if not wish.once))

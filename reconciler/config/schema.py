@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
@@ -83,6 +84,17 @@ Isolation = Literal["cpuset", "partition", "isolated"]
 the kind `root` or `isolated` (cgroup-v2.rst, `cpuset.cpus.partition`)."""
 
 
+_SLICE = r"^(?!kubepods)[A-Za-z0-9:_.@\\][A-Za-z0-9:_.@\\-]{0,198}\.(slice|scope)$(?!\n)"
+HostSlice = Annotated[str, msgspec.Meta(pattern=_SLICE)]
+"""A slice of the host by its name in systemd, or a scope right under the root, such as `init.scope`; none of
+Kubernetes' own, in which the containers are."""
+
+
+def is_host_slice(name: str) -> bool:
+    """Whether a name is one of a slice that can be confined."""
+    return re.search(_SLICE, name) is not None
+
+
 Agreement = Literal["auto", "runtime", "off"]
 """Who may be made to agree."""
 
@@ -105,10 +117,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     `opt_out_namespaces`: which namespaces may leave single pods alone with `weka.io/unmanaged: "true"`.
     `pass_interval_seconds`: pause between periodic passes, which find what inotify cannot see.
     `fights`: what is done about somebody who writes the same files again and again.
-    `startup_taint`: key of the taint that is taken off the node once it is served.
     `attribution`: whether it is found out who writes them, and how.
     `agreement`: who is told of a container that has drifted again and again: systemd over D-Bus or else the
     runtime (`auto`), the runtime alone, or nobody.
+    `host_slices`: slices of the host that are kept on the shared pool.
+    `startup_taint`: key of the taint that is taken off the node once it is served.
     """
 
     min_shared_cpus: Annotated[int, msgspec.Meta(ge=1, le=8192)] = 1
@@ -128,6 +141,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     fights: Fights = Fights()
     attribution: Literal["off", "fanotify"] = "off"
     agreement: Agreement = "auto"
+    host_slices: tuple[HostSlice, ...] = ()
     startup_taint: TaintKey = ""
     nri: Nri = Nri()
     metrics: Metrics = Metrics()

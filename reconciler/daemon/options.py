@@ -56,6 +56,11 @@ class Options:
         return drifts(self.state_dir)
 
     @property
+    def host_slices(self) -> str:
+        """The file that names the host's slices which are confined."""
+        return posixpath.join(self.state_dir, "host-slices")
+
+    @property
     def lock(self) -> str:
         """The file that one instance per host holds."""
         return posixpath.join(self.state_dir, "instance.lock")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler import events, explain, intent, narrowing, observed, plan, report
+from reconciler import events, explain, intent, narrowing, observed, plan, report, slices
 from reconciler.cpu import bandwidth
 from reconciler.cpu.idset import CpuSet
 from reconciler.policy import desired, isolation, state
@@ -27,6 +27,7 @@ def document(now: state.State, book: report.Book, *, mode: str, reason: str, bus
         "pools": pools(now),
         "overlaps": len(state.overlapping(now.ledger.claims)),
         "containers": containers,
+        "host_slices": book.slices.documents(),
         "isolation": {"configured": now.terms.config.isolation, "unavailable": book.isolations.unavailable},
         "drift": {
             "found": counters.found,
@@ -176,7 +177,8 @@ def owner(now: state.State, id_: events.ContainerId) -> dict[str, str]:
     """Whose container this is, as log fields."""
     container = now.inventory.containers.get(id_)
     if container is None:
-        return {"id": id_}
+        name = slices.named(id_)
+        return {"id": id_} if name is None else {"slice": name}
     return names(now.pod_of(container), container)
 
 

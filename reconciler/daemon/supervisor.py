@@ -11,10 +11,10 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from reconciler import errors, fights, report
+from reconciler import errors, events, fights, report
 from reconciler.cpu.idset import CpuSet
 from reconciler.daemon import (
     agent,
@@ -35,6 +35,7 @@ from reconciler.daemon import (
     readiness,
     renewal,
     saving,
+    slicing,
     tainting,
     telling,
     walk,
@@ -148,6 +149,14 @@ def _assemble(
         suspects=others.suspects,
         told=others.told,
         isolated=lambda paths: loop.call_soon_threadsafe(watched.isolated, paths),
+        sliced=slicing.Slicing(
+            tree,
+            book,
+            "" if chosen.dry else chosen.host_slices,
+            told=others.told,
+            watch=lambda groups: loop.call_soon_threadsafe(_sliced, groups, watched, others),
+            complain=tell.complain,
+        ),
     )
     its_passes = passes.Passes(
         walker,
@@ -158,6 +167,14 @@ def _assemble(
     watched.listen(loop, its_agent)
     stack.callback(watched.close, loop)
     return its_agent, its_passes, book, watched, others
+
+
+def _sliced(
+    groups: Mapping[events.ContainerId, str], watched: watching.Watching, others: opposition.Opposition
+) -> None:
+    """Other slices of the host are confined now."""
+    watched.sliced(groups)
+    others.units.wake()
 
 
 def _check_writable(chosen: options.Options, tell: telling.Teller) -> None:

@@ -4,7 +4,8 @@ systemd writes a unit's cgroup files anew with every `daemon-reload` and every c
 the unit has. A container that is in conflict, with whomever a unit's value may come from, is looked up, and
 its unit told where it has something else. A container that was told of once is told of again whenever
 something else is wanted for it: the next reload would bring the former back. All others are left alone, for
-each call costs systemd milliseconds and writes every file of the unit. Nothing waits for it.
+each call costs systemd milliseconds and writes every file of the unit. Slices of the host that are kept on
+the shared pool are told with each change of it. Nothing waits for all this.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from reconciler import errors, events, report
+from reconciler import errors, events, report, slices
 from reconciler.cpu.idset import CpuSet, NodeSet
 from reconciler.daemon import telling, turns
 from reconciler.host import systemd
@@ -69,6 +70,7 @@ class UnitAgreeing:
         self._means = means
         self._serves = False
         self._turns = turns.Turns()
+        self._slices: dict[events.ContainerId, CpuSet] = {}
         self._agreed: dict[events.ContainerId, desired.Placement] = {}
         self._followed: state.State | None = None
         self._last: _Call | None = None
@@ -80,6 +82,10 @@ class UnitAgreeing:
             return
         if fought := [id_ for id_ in ids if self._is_in_conflict(id_)]:
             self._turns.add(fought)
+
+    def wake(self) -> None:
+        """Look at which slices there are now."""
+        self._turns.add(())
 
     def told(self) -> Mapping[events.ContainerId, CpuSet]:
         """Whose cpuset systemd is writing for us, or has just written, and which."""
@@ -99,7 +105,8 @@ class UnitAgreeing:
         try:
             while True:
                 self._follow()
-                within = turns.PERIOD_SECONDS if self._agreed else None
+                is_awaited = self._agreed or self._slices or self._book.slices.wanted()
+                within = turns.PERIOD_SECONDS if is_awaited else None
                 if (id_ := await self._turns.next(within)) is not None and self._means.is_there():
                     await self._guarded(id_)
                     await asyncio.sleep(turns.PERIOD_SECONDS)
@@ -112,17 +119,36 @@ class UnitAgreeing:
         return conflict is not None and conflict.opponent.kind not in _OTHERS
 
     def _unit(self, id_: events.ContainerId) -> str | None:
+        if (name := slices.named(id_)) is not None:
+            return name
         container = self._now().inventory.containers.get(id_)
         return None if container is None else systemd.unit(container.cgroup)
 
+    def _want(self, id_: events.ContainerId) -> desired.Placement | None:
+        """What a unit's cgroup is to have, without CPUs where a slice is given back; None for nothing."""
+        if (cpus := self._slices.get(id_)) is not None:
+            return desired.Placement(cpus=cpus)
+        return desired.desired(self._now(), (id_,)).get(id_)
+
+    def _follow_slices(self) -> None:
+        """Slices are told of each change: there are few. One that is not wanted any more has nothing."""
+        if not self._means.is_there():
+            self._slices = {}
+            return
+        wanted = {slices.key(name): cpus for name, cpus in self._book.slices.wanted().items()}
+        wanted = dict.fromkeys(self._slices, CpuSet()) | wanted
+        self._turns.hurry(id_ for id_, cpus in wanted.items() if self._slices.get(id_) != cpus)
+        self._slices = wanted
+
     def _follow(self) -> None:
+        self._follow_slices()
         now = self._now()
         if now is self._followed:
             return
         self._followed = now
         known = now.inventory.containers
         self._agreed = {id_: had for id_, had in self._agreed.items() if id_ in known}
-        self._turns.keep(known)
+        self._turns.keep({*known, *self._slices})
         wanted = desired.desired(now, self._agreed)
         self._turns.hurry(id_ for id_, want in wanted.items() if not _is_same(want, self._agreed[id_]))
 
@@ -144,17 +170,20 @@ class UnitAgreeing:
 
     async def _look(self, id_: events.ContainerId) -> None:
         name = self._unit(id_)
-        if name is None or id_ not in desired.desired(self._now(), (id_,)):
+        if name is None or self._want(id_) is None:
             return
         async with self._means.connect() as bus:
             before = await bus.allowed(name)
             # What is wanted may have changed while systemd answered.
-            want = desired.desired(self._now(), (id_,)).get(id_)
+            want = self._want(id_)
             if want is None:
                 return
             if before.cpus != want.cpus or (want.mems is not None and before.mems != want.mems):
                 await self._allow(bus, id_, name, before, want)
-        self._agreed[id_] = want
+        if id_ not in self._slices:
+            self._agreed[id_] = want
+        elif not want.cpus:
+            del self._slices[id_]
         self._turns.pause(id_)
         self._said = ""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from typing import Protocol
 
 from reconciler import diff, events, observed, opponents, plan, report
 from reconciler.cpu.idset import CpuSet
-from reconciler.daemon import executor, gate, isolating, lineage, watching
+from reconciler.daemon import executor, gate, isolating, lifting, lineage, slicing, watching
 from reconciler.host import cgroupfs
 from reconciler.policy import desired, quotas, state
 
@@ -89,12 +88,14 @@ class Walker:
         suspects: Callable[[], opponents.Suspects] = opponents.Suspects,
         told: Callable[[], Mapping[events.ContainerId, CpuSet]] = dict,
         isolated: Callable[[frozenset[str]], object] = lambda _: None,
+        sliced: slicing.Slicing | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """With `dry`, nothing is ever written. `follow` is told of each shared pool that a pass has put in
         force, `lifted` of the cgroups whose quota is lifted when they are others. `suspects` says what others
         may write, `told` what the runtime writes for us; `isolated` is told which cgroups are to be
-        partitions when they are others, and `clock` gives monotonic seconds."""
+        partitions when they are others, `sliced` keeps slices of the host on the pool, and `clock` gives
+        monotonic seconds."""
         self._tree = tree
         self._book = book
         self._tell = tell
@@ -106,6 +107,7 @@ class Walker:
         self._suspects = suspects
         self._told = told
         self._isolating = isolating.Isolating(tree, book, isolated, lambda *its: suspects().writer(*its))
+        self._slicing = sliced or slicing.Slicing(tree, book)
         self._clock = clock
         self._passes = 0
         self._planned: plan.Plan = ()
@@ -120,19 +122,23 @@ class Walker:
                 self._tree.forget(path)
         scope = None if request.scope is None else request.scope | request.gates
         walls = self._isolating.steps(now, scope, request.found_by, request.found_at, begin)
+        aside, back = self._slicing.steps(now, scope, request.found_by, request.found_at, begin)
         # Who is no partition any more has its CPUs by its cpuset again, and is looked at after that.
-        first = () if self._dry else executor.execute(walls.first, now, self._tree)
+        away = () if self._dry else executor.execute(aside, now, self._tree)
+        first = () if self._dry else executor.execute(walls.first, now, self._tree, away)
         wanted, looks = self._look(now, request)
         self._book.trust({id_: wanted[id_] for id_ in request.restored & wanted.keys()})
         differences = self._compare(now, wanted, looks)
         held = self._held(differences, request, begin)
         steps = _order(now, [its for its in differences if its.container not in held], wanted, looks)
         if self._dry:
-            return self._stop_dry(now, request, looks, (*walls.first, *steps, *walls.last))
+            every_step = (*aside, *walls.first, *steps, *walls.last, *back)
+            return self._stop_dry(now, request, looks, every_step)
         silent = sum(self._book.fights.conflict(its.container) is not None for its in differences)
-        results = executor.execute(steps, now, self._tree, first)
-        last = executor.execute(walls.last, now, self._tree, (*first, *results))
-        every = (*first, *results, *last)
+        results = executor.execute(steps, now, self._tree, (*away, *first))
+        last = executor.execute(walls.last, now, self._tree, (*away, *first, *results))
+        sliced = (*away, *executor.execute(back, now, self._tree, (*away, *first, *results, *last)))
+        every = (*sliced, *first, *results, *last)
         outcome = report.Outcome(
             wanted=wanted,
             looks=looks,
@@ -148,6 +154,7 @@ class Walker:
         )
         entries = self._book.enter(outcome, self._clock())
         entries += self._isolating.enter((*first, *last), self._clock())
+        entries += self._slicing.enter(sliced, self._clock())
         done = Done(
             pass_id=self._passes,
             request=request,
@@ -157,7 +164,7 @@ class Walker:
             verdicts={id_: gate.verdict(now, self._book, id_) for id_ in request.gates},
             entries=entries,
             seconds=self._clock() - begin,
-            retry_in=_sooner(self._book.retry_in(), self._book.isolations.retry_in(self._clock())),
+            retry_in=self._retry_in(),
             drifted=frozenset(its.container for its in differences if its.cause is diff.Cause.DRIFT),
             held=self._book.fights.held(),
         )
@@ -165,12 +172,16 @@ class Walker:
         self._tell_followers(now)
         return done
 
+    def _retry_in(self) -> float | None:
+        at, book = self._clock(), self._book
+        return _sooner(book.retry_in(), book.isolations.retry_in(at), book.slices.retry_in(at))
+
     def _tell_followers(self, now: state.State) -> None:
         if now.pool != self._followed:
             self._followed = now.pool
             self._follow(now.pool)
         if self._book.lifted or self._told_lifted:
-            groups = _lifted_groups(now, self._book.lifted)
+            groups = lifting.groups(now, self._book.lifted)
             if groups != self._told_lifted:
                 self._told_lifted = groups
                 self._lifted(groups)
@@ -208,7 +219,7 @@ class Walker:
             for id_ in request.gates:
                 scope.update(gate.trespassers(now, self._book, id_))
             # Whoever comes or goes changes whether the quota of its pod is lifted.
-            scope |= {id_ for id_ in self._book.lifted if _is_in_pod_of(now, id_, scope)}
+            scope |= {id_ for id_ in self._book.lifted if lifting.is_in_pod_of(now, id_, scope)}
         wanted = desired.desired(now, scope)
         for id_ in self._book.lifted & wanted.keys():
             if not wanted[id_].quotas:
@@ -277,21 +288,3 @@ def _ours(difference: diff.Difference, told: Mapping[events.ContainerId, CpuSet]
     if told.get(difference.container) != difference.look.outer.cpus:
         return difference
     return dataclasses.replace(difference, cause=diff.Cause.PENDING)
-
-
-def _is_in_pod_of(now: state.State, id_: events.ContainerId, others: Iterable[events.ContainerId]) -> bool:
-    container = now.inventory.containers.get(id_)
-    if container is None:
-        return False
-    return not now.inventory.members[container.sandbox].isdisjoint(others)
-
-
-def _lifted_groups(now: state.State, lifted: Iterable[events.ContainerId]) -> watching.Quotas:
-    """The cgroups whose `cpu.max` is reconciled, the pods' too, and through whom."""
-    groups = {}
-    for id_ in sorted(lifted):
-        path = executor.cgroup_of(now, id_)
-        if path is not None:
-            groups[path] = id_
-            groups.setdefault(os.path.dirname(path), id_)
-    return groups

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeVar
 
-from reconciler import errors, events
+from reconciler import errors, events, slices
 from reconciler.host import inotify
 
 Quotas = Mapping[str, events.ContainerId]
@@ -100,6 +100,14 @@ class Watching:
         for path in changed & self._ids.keys():
             self._has_watched(path)
 
+    def sliced(self, groups: Mapping[events.ContainerId, str]) -> None:
+        """Watch these slices of the host, and no others."""
+        for path, id_ in [its for its in self._ids.items() if slices.named(its[1]) is not None]:
+            if id_ not in groups:
+                self.unwatch(id_, path)
+        for id_, path in groups.items():
+            self.watch(id_, path)
+
     def renew(self, containers: Iterable[events.Container]) -> None:
         """Watch those of all these containers that could not be watched, if now they can. Costs nothing where
         everyone is."""
@@ -151,6 +159,10 @@ class Watching:
             loop.remove_reader(self._watcher.fd)
             self._watcher.close()
 
+    def _containers(self, paths: Iterable[str]) -> list[events.ContainerId]:
+        ids = (self._ids[path] for path in paths if path in self._ids)
+        return [id_ for id_ in ids if slices.named(id_) is None]
+
     def _read(self, loop: asyncio.AbstractEventLoop, listener: Listener) -> None:
         assert self._watcher is not None  # noqa: S101  narrows the type
         changes = self._watcher.read()
@@ -159,9 +171,9 @@ class Watching:
             listener.overflowed()
         ids = {self._ids[path] for path in changes.paths | changes.vanished if path in self._ids}
         ids |= {self._quotas[path] for path in changes.quotas if path in self._quotas}
-        if limited := [self._ids[path] for path in changes.quotas if path in self._ids]:
+        if limited := self._containers(changes.quotas):
             self.on_limits(limited)
-        if populated := [self._ids[path] for path in changes.populations if path in self._ids]:
+        if populated := self._containers(changes.populations):
             self.on_population(populated)
         for path in changes.vanished:
             self._ids.pop(path, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -23,6 +24,13 @@ class Placement:
     mems: NodeSet | None = None
     owner: state.ClaimKey | None = None
     quotas: tuple[bandwidth.Wish, ...] = ()
+
+
+def lasting(want: Placement) -> Placement:
+    """The placement that is still wished for when what is wished for once has been done."""
+    if not any(wish.once for wish in want.quotas):
+        return want
+    return dataclasses.replace(want, quotas=tuple(wish for wish in want.quotas if not wish.once))
 
 
 Desired = Mapping[events.ContainerId, Placement]

@@ -12,13 +12,13 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from reconciler import events, fights, report
 from reconciler.config import schema
 from reconciler.cpu.idset import CpuSet
-from reconciler.daemon import agent, logs, opposition, passes, status, telling, walk, watching
+from reconciler.daemon import agent, logs, opposition, passes, slicing, status, telling, walk, watching
 from reconciler.host import inotify, survivors, sysfs
 from reconciler.policy import checkpoint, state
 from reconciler.runtime.nri import handler, levels
@@ -78,6 +78,14 @@ class Node:
             suspects=self.opposition.suspects,
             told=self.opposition.told,
             isolated=lambda paths: loop.call_soon_threadsafe(self.watching.isolated, paths),
+            sliced=slicing.Slicing(
+                self.kernel,
+                self.book,
+                "" if dry else str(folder / "host-slices"),
+                told=self.opposition.told,
+                watch=lambda groups: loop.call_soon_threadsafe(self._sliced, groups),
+                complain=tell.complain,
+            ),
         )
         self.passes = passes.Passes(
             self.walker, lambda: self.agent.state, failed=lambda error: tell.failed("pass", error)
@@ -85,6 +93,10 @@ class Node:
         self.passes.on_drift = self.opposition.drifted
         self.survivors = survivors.Survivors(cgroups)
         self.agent.attach(self.passes, self.survivors, saved)
+
+    def _sliced(self, groups: Mapping[events.ContainerId, str]) -> None:
+        self.watching.sliced(groups)
+        self.opposition.units.wake()
 
     def records(self, *names: str) -> list[dict[str, Any]]:
         """What was logged so far, of these events or of all."""

@@ -50,6 +50,7 @@ async def test_the_document_has_the_keys_that_others_rely_on(tmp_path: pathlib.P
                 "isolation": {"wanted": "cpuset", "has": "cpuset", "reason": ""},
             }
         ],
+        "host_slices": [],
         "isolation": {"configured": "cpuset", "unavailable": ""},
         "drift": {"found": 0, "repaired": 0, "unrepaired": 0},
     }

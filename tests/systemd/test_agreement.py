@@ -143,3 +143,34 @@ async def test_where_it_is_not_wanted_systemd_is_told_nothing(
             await its.reload()
         assert its.node.book.fights.conflicts()
         assert its.systemd.log == []
+
+
+async def test_slices_of_the_host_are_told_with_each_change_of_the_pool_and_given_back(
+    tmp_path: pathlib.Path,
+) -> None:
+    config = schema.Config(host_slices=("system.slice",))
+    async with (
+        node.running(tmp_path, config, watch=True) as made,
+        stand_in.serving(made.root, made.host) as systemd,
+    ):
+        made.host.make("system.slice")
+        unit = systemd.units["system.slice"] = stand_in.Unit("system.slice")
+        serving = asyncio.create_task(made.opposition.units.serve())
+        await made.run(DB, INTEGER)
+        await node.until(lambda: str(unit.cpus) == RIGHT)
+        await made.run(STORAGE, LISTED)
+        await node.until(lambda: str(unit.cpus) == "0-1,4-5")
+        await made.quiet()
+        systemd.daemon_reload()
+        await made.quiet()
+        said = pathlib.Path(made.host.root, "system.slice/cpuset.cpus").read_text().strip()
+        assert (said, made.records("drift.found")) == ("0-1,4-5", [])
+        made.agent.renew(made.topology, schema.Config())
+        await made.quiet()
+        await node.until(lambda: unit.cpus == CpuSet())
+        systemd.daemon_reload()
+        await made.quiet()
+        assert pathlib.Path(made.host.root, "system.slice/cpuset.cpus").read_text().strip() == ""
+        serving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving

@@ -62,7 +62,8 @@ def test_that_processes_came_or_ended_is_told_apart(root: str, inner: str) -> No
     with watched.watching(root, SCOPE, OTHER) as watcher:
         shell(root, f"echo populated 0 > {SCOPE}{inner}/cgroup.events; echo 1 > {OTHER}/cpuset.cpus")
         told = watcher.read()
-        assert (told.populations, told.paths) == ({SCOPE}, {OTHER})
+        assert told.populations == {SCOPE}
+        assert told.paths == {OTHER}
         assert watcher.read() == watched.NOTHING
 
 

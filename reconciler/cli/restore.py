@@ -17,10 +17,10 @@ from typing import Any
 import msgspec
 
 from reconciler import errors, events, giving_back, observed, partitions, report
-from reconciler.cli import output
+from reconciler.cli import output, unit_restoring
 from reconciler.cli import run as run_command
 from reconciler.config import load, schema
-from reconciler.daemon import executor, isolating, options, status
+from reconciler.daemon import executor, isolating, options, slicing, status
 from reconciler.host import cgroupfs, cgroupmount, sysfs
 from reconciler.policy import lifecycle, state
 from reconciler.runtime.cri import client, recorded
@@ -114,8 +114,30 @@ async def _restore_alone(
     now = lifecycle.adopt(lifecycle.absorb(now, known.everyone), {})
     records = dict.fromkeys(known.records, giving_back.Record()) if everything else known.records
     partitions_ = list(_without_partitions(now, tree, dry=chosen.dry))
+    ours = {id_: records[id_] for id_ in giving_back.managed(now) if id_ in records}
+    confined = slicing.remembered(chosen.host_slices)
+    # First, for it writes the cgroup files of a unit by what that has.
+    told = await unit_restoring.tell(
+        chosen.host_root, unit_restoring.units(now.inventory, ours, confined), dry=chosen.dry
+    )
+    slices_ = _slices(chosen, now, tree)
     changes = giving_back.changes(now, _looks(now, tree), records)
-    return now, (*partitions_, *(_carry_out(now, tree, change, dry=chosen.dry) for change in changes))
+    done = [
+        _carry_out(tree, executor.cgroup_of(now, change.container) or "", change, dry=chosen.dry)
+        for change in changes
+    ]
+    return now, (*partitions_, *map(_of_unit, told), *slices_, *done)
+
+
+def _of_unit(its: unit_restoring.Told) -> Done:
+    return Done(
+        container=events.ContainerId(""),
+        group=its.unit,
+        file="AllowedCPUs",
+        observed=str(its.before),
+        text=str(its.after),
+        failed=its.failed,
+    )
 
 
 def _complain(error: errors.ReconcilerError) -> None:
@@ -145,9 +167,25 @@ def _without_partitions(now: state.State, tree: cgroupfs.Cgroupfs, *, dry: bool)
             )
 
 
-def _carry_out(now: state.State, tree: cgroupfs.Cgroupfs, change: giving_back.Change, *, dry: bool) -> Done:
-    """Make one change; one of a container that has vanished is as good as made."""
-    path = executor.cgroup_of(now, change.container) or ""
+def _slices(chosen: options.Options, now: state.State, tree: cgroupfs.Cgroupfs) -> list[Done]:
+    """Give slices of the host back their CPUs."""
+    done = []
+    for step in slicing.give_back(chosen.host_slices, tree):
+        change = giving_back.Change(
+            container=step.container,
+            file=step.file,
+            observed="",
+            text=step.text,
+            instead=str(now.terms.topology.online),
+        )
+        done.append(_carry_out(tree, step.group, change, dry=chosen.dry))
+    if not chosen.dry and not any(its.failed for its in done):
+        slicing.forget(chosen.host_slices)
+    return done
+
+
+def _carry_out(tree: cgroupfs.Cgroupfs, path: str, change: giving_back.Change, *, dry: bool) -> Done:
+    """Make one change; one of a group that has vanished is as good as made."""
     written, failed = change.text, ""
     if not dry:
         try:

@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -20,9 +21,11 @@ import pytest
 from reconciler import errors, events
 from reconciler.cli import main
 from reconciler.host import sysfs
+from reconciler.host import systemd as systemds
 from reconciler.sim import kernel, runtime_cri, runtime_pods
 from tests.cli import program
 from tests.daemon import process
+from tests.systemd import stand_in
 
 # covers: PRD-10.8
 
@@ -306,6 +309,72 @@ async def test_a_container_that_vanishes_meanwhile_is_no_failure(
     refusing.refuses = vanish
     assert await asyncio.to_thread(main.main, node.arguments) == 0
     assert capsys.readouterr().err == ""
+
+
+async def test_slices_of_the_host_have_all_cpus_again(node: Node) -> None:
+    await node.run(DB, TWO)
+    node.its.kernel.make("system.slice")
+    async with node.placed("hostSlices: [system.slice]\n"):
+        pass
+    assert node.text("system.slice", "cpuset.cpus") == "0-1,4-7"
+    code, said, wrong = await node.restore()
+    assert (code, wrong, node.text("system.slice", "cpuset.cpus")) == (0, "", "")
+    assert "system.slice" in said
+    # Somebody's own decision, from now on.
+    node.its.kernel.write("system.slice", "cpuset.cpus", "0-3")
+    assert (await node.restore())[1].startswith("nothing to restore")
+    assert node.text("system.slice", "cpuset.cpus") == "0-3"
+
+
+async def test_what_systemd_was_told_of_units_is_taken_back(node: Node) -> None:
+    id_ = await node.run(DB, dataclasses.replace(TWO, cpus="0-3"))
+    other = await node.run(WEB, SHARED)
+    group, unlike = (str(node.its.runtime.containers[its].cgroup) for its in (id_, other))
+    node.its.kernel.make("system.slice")
+    async with stand_in.serving(node.its.root, node.its.kernel) as systemd:
+        for path in (group, unlike, "system.slice"):
+            systemd.units[os.path.basename(path)] = stand_in.Unit(path)
+        async with node.placed("hostSlices: [system.slice]\n"):
+            async with asyncio.timeout(process.PATIENCE):
+                while str(systemd.units["system.slice"].cpus) != "0-1,4-7":  # noqa: ASYNC110  another process
+                    await asyncio.sleep(0.02)
+        systemd.set_property(os.path.basename(group), "2-3")
+        before = list(systemd.log)
+        assert (await node.restore("--dry-run"))[0] == 0
+        assert {call for call, _ in systemd.log[len(before) :]} == {"GetUnit"}
+        code, said, wrong = await node.restore("--output", "json")
+        assert (code, wrong) == (0, "")
+        told = {write["cgroup"]: write["text"] for write in written(said) if write["file"] == "AllowedCPUs"}
+        assert told == {os.path.basename(group): "0-3", "system.slice": ""}
+        systemd.daemon_reload()
+    assert node.its.cpus(id_) == "0-3"
+    assert (node.its.cpus(other), node.text("system.slice", "cpuset.cpus")) == ("", "")
+
+
+async def test_a_systemd_that_refuses_costs_its_part_and_is_told(node: Node) -> None:
+    id_ = await node.run(DB, TWO)
+    node.its.put(id_, "2-3")
+    path = str(node.its.runtime.containers[id_].cgroup)
+    async with stand_in.serving(node.its.root, node.its.kernel) as systemd:
+        systemd.units[os.path.basename(path)] = stand_in.Unit(path)
+        systemd.error = "Access denied"
+        code, _, wrong = await node.restore()
+    assert (code, node.its.cpus(id_)) == (1, "")
+    assert "writes failed" in wrong
+    assert "Access denied" in wrong
+
+
+async def test_a_bus_at_which_nobody_listens_costs_its_part_and_is_told(node: Node) -> None:
+    id_ = await node.run(DB, TWO)
+    node.its.put(id_, "2-3")
+    path = pathlib.Path(node.its.root, systemds.SOCKET)
+    path.parent.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as nobody:
+        nobody.bind(str(path))
+        code, _, wrong = await node.restore()
+    assert (code, node.its.cpus(id_)) == (1, "")
+    assert program.is_one_sentence(wrong), wrong
+    assert "systemd: " in wrong
 
 
 async def test_the_lock_is_free_again_afterwards(node: Node) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import json
 import re
 import sys
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from reconciler import errors
+from reconciler import errors, opponents
 from reconciler.cli import output
 from reconciler.daemon import api, archive, archived, options
 
@@ -24,6 +25,7 @@ PAUSE_SECONDS = 1.0
 """Between two looks with `--follow`."""
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(?:\d{1,9}[smhd])+", re.ASCII)
+_WRITER = [its.name for its in dataclasses.fields(opponents.Writer)]
 _POD = re.compile(r"[^/\s]{1,63}/[^/\s]{1,253}")
 
 Row = Mapping[str, Any]
@@ -173,5 +175,5 @@ def lines(row: Row) -> list[tuple[str, ...]]:
 def _writer(row: Row) -> str:
     """Who wrote, or in a conflict whom the values point to."""
     if writer := row["writer"]:
-        return ", ".join(f"{name} {value}" for name, value in writer.items() if value not in (None, ""))
+        return str(opponents.Writer(**{name: its for name, its in writer.items() if name in _WRITER}))
     return f"{row['opponent']}?" if row["opponent"] else "-"

@@ -141,6 +141,34 @@ def test_a_file_that_cannot_be_used_is_told(
     assert f"{tmp_path}/drifts.sqlite is damaged" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("writer", "opponent", "said"),
+    [
+        (None, None, "-"),
+        (None, "kubelet", "kubelet?"),
+        (
+            {
+                "pid": 12,
+                "command": "runc",
+                "cmdline": "runc update",
+                "unit": "containerd.service",
+                "container": "",
+            },
+            "systemd",
+            "runc (pid 12, containerd.service)",
+        ),
+        ({"pid": 0, "command": "", "is_new": 1}, None, "a process of another pid namespace"),
+    ],
+    ids=["unknown", "guessed", "seen", "another namespace"],
+)
+def test_who_wrote_is_named_as_in_the_log(
+    writer: dict[str, object] | None, opponent: str | None, said: str
+) -> None:
+    document = {**test_archive.ROW.document(), "writer": writer, "opponent": opponent}
+    [cells] = drifts.lines(document)
+    assert cells[-1] == said
+
+
 def test_more_rows_than_one_answer_takes_are_all_printed(
     tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,6 +27,7 @@ CHART = pathlib.Path("deploy/helm/cpuset-reconciler")
 TAGGED = [pathlib.Path("deploy/kustomize", name, "kustomization.yaml") for name in ("base", "restore")]
 REFERENCE = pathlib.Path("docs/reference/helm-values.md")
 
+_LOOKAHEAD = re.compile(r"\^\(\?!([^()]*)\)")
 _TABLE = re.compile(r"(?s)(?<=\| value \| default \| meaning \|\n\|---\|---\|---\|\n).*?(?=\n\n)")
 
 
@@ -51,9 +52,28 @@ def json_schema() -> dict[str, Any]:
     described = values_tree["properties"]["config"]
     values_tree["properties"]["config"] = {**config, "description": described["description"]}
     values_tree["properties"]["global"] = {"type": "object"}  # what Helm gives to every chart below another
+    for definition in (values_tree, *definitions.values()):
+        definition.pop("description", None)  # of the class, and not of what an operator sets
     tree = {"$schema": "http://json-schema.org/draft-07/schema#", **values_tree, "definitions": definitions}
-    plain: dict[str, Any] = json.loads(json.dumps(tree).replace("(?!\\\\n)", ""))
+    plain: dict[str, Any] = _without_lookaheads(tree)
     return plain
+
+
+def _without_lookaheads(tree: Any) -> Any:
+    """The same schema without what RE2 lacks: a negative lookahead at the beginning becomes a `not`. One for
+    the newline that Python lets pass after `$` is not needed."""
+    match tree:
+        case {"pattern": str(pattern), **others}:
+            unlike = _LOOKAHEAD.match(pattern)
+            refused = {"not": {"pattern": f"^({unlike[1]})"}} if unlike else {}
+            plain = _LOOKAHEAD.sub("^", pattern).removesuffix(r"(?!\n)")
+            return {**others, "pattern": plain, **refused}
+        case dict():
+            return {key: _without_lookaheads(value) for key, value in tree.items()}
+        case list() | tuple():
+            return [_without_lookaheads(value) for value in tree]
+        case _:
+            return tree
 
 
 def values(tree: dict[str, Any]) -> str:

@@ -31,6 +31,8 @@ EVERYTHING: dict[str, Any] = {
         "annotatedNamespaces": ["storage", "db-*"],
         "maxExclusiveCpus": {"storage": 16, "*": 4},
         "isolation": "partition",
+        "hostSlices": ["system.slice", "user.slice"],
+        "startupTaint": "weka.io/cpus-not-ready",
         "metrics": {"listen": "0.0.0.0:9465"},
     },
     "image": {"digest": "sha256:" + "0" * 64},

@@ -11,7 +11,7 @@ import reconciler
 from reconciler.cli import main
 from reconciler.config import schema
 from reconciler.daemon import checkpoint, options
-from reconciler.host import kubelet
+from reconciler.host import cluster, kubelet
 from tests.deploy import rendering
 
 # covers: PRD-13.2
@@ -107,10 +107,26 @@ def test_the_chart_gives_the_capability_that_the_configuration_needs(
 
 
 @every
-def test_no_token_of_the_api_server_reaches_the_agent(overlay: str) -> None:
+def test_no_token_of_the_api_server_reaches_the_agent_but_for_a_taint(overlay: str) -> None:
     made = rendering.kustomized(rendering.folder_of(overlay))
+    has_token = overlay == "startup-taint"
     assert rendering.one(made, "ServiceAccount")["automountServiceAccountToken"] is False
-    assert rendering.pod_of(made)["automountServiceAccountToken"] is False
+    assert rendering.pod_of(made)["automountServiceAccountToken"] is has_token
+    assert ("env" in rendering.container_of(made)) is has_token
+
+
+def test_to_take_a_taint_off_the_agent_may_change_nodes_and_knows_its_own() -> None:
+    made = rendering.kustomized(rendering.folder_of("startup-taint"))
+    role, binding = rendering.one(made, "ClusterRole"), rendering.one(made, "ClusterRoleBinding")
+    account = rendering.one(made, "ServiceAccount")["metadata"]
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "patch"]}]
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert binding["subjects"] == [
+        {"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}
+    ]
+    assert rendering.container_of(made)["env"] == [
+        {"name": cluster.NODE, "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
+    ]
 
 
 def test_two_agents_never_run_on_one_node() -> None:

@@ -27,14 +27,16 @@ all_values = pytest.mark.parametrize(
 
 def test_every_overlay_is_there_for_both() -> None:
     folders = {path.name for path in (rendering.KUSTOMIZE / "overlays").iterdir()}
-    assert folders == set(rendering.OVERLAYS) == {"nri", "cri-only", "attribution", "k3s", "crio"}
+    assert folders == set(rendering.OVERLAYS)
+    assert folders == {"nri", "cri-only", "attribution", "k3s", "crio", "startup-taint"}
 
 
 @every
 def test_chart_and_kustomization_give_equal_objects(overlay: str) -> None:
     made = rendering.alike(rendering.kustomized(rendering.folder_of(overlay)))
     assert made == rendering.alike(rendering.rendered(rendering.values_of(overlay)))
-    assert {kind for kind, _ in made} == {"ServiceAccount", "ConfigMap", "DaemonSet"}
+    roles = {"ClusterRole", "ClusterRoleBinding"} if overlay == "startup-taint" else set()
+    assert {kind for kind, _ in made} == {"ServiceAccount", "ConfigMap", "DaemonSet"} | roles
 
 
 def test_the_admission_policy_of_the_chart_is_the_one_that_is_delivered_alone() -> None:
@@ -138,10 +140,11 @@ def test_helm_finds_nothing_wrong_with_the_chart(values: dict[str, Any]) -> None
         pytest.param({"maxExclusiveCpus": {"A": 1}}, id="a-bad-key"),
         pytest.param({"annotatedNamespaces": ["a b"]}, id="in-a-list"),
         pytest.param({"isolation": "yes"}, id="not-a-choice"),
+        pytest.param({"hostSlices": ["kubepods-burstable.slice"]}, id="what-begins-wrong"),
         pytest.param({"attribution": False}, id="what-YAML-makes-of-off"),
     ],
 )
-def test_helm_refuses_a_configuration_that_the_agent_would_refuse(config: dict[str, Any]) -> None:
+def test_helm_refuses_keys_types_and_values_as_the_agent_does(config: dict[str, Any]) -> None:
     with pytest.raises(errors.Usage):
         schema.convert(config)
     helm = rendering.helm()

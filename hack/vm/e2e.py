@@ -61,7 +61,7 @@ def _run(options: argparse.Namespace, passed_on: list[str], cache: pathlib.Path)
     expression = ["-k", options.k] if options.k else []
     pytest = [*(passed_on or ["-v", "--durations=10"]), *expression, "-p", "no:cacheprovider", "tests/e2e"]
     machines = planned(options.suite, options.machines)
-    has_pods = options.image and any(suites.SUITES[machine.suite].whole for machine in machines)
+    has_pods = options.image and any(suites.SUITES[machine.suite].tests == "whole" for machine in machines)
     disks = _Disks(
         cache, folder, options.mirror, pytest, payload.archive(options.mirror) if has_pods else None
     )
@@ -102,7 +102,7 @@ def planned(names: Sequence[str], machines: int | None) -> list[Machine]:
         for count in [machines or suites.SUITES[name].machines]
         for number in range(1, count + 1)
     ]
-    return sorted(found, key=lambda machine: not suites.SUITES[machine.suite].whole)
+    return sorted(found, key=lambda machine: suites.SUITES[machine.suite].tests != "whole")
 
 
 class _Disks:

@@ -85,7 +85,7 @@ def _test(live: io.FileIO, suite: suites.Suite) -> int:
         "SHARE": _told("e2e.share"),
         "DRIVER": suite.driver,
         "DOOR": suite.door,
-        "WHOLE": "yes" if suite.whole else "",
+        "TESTS": suite.tests,
         "PYTHONUNBUFFERED": "1",
         "RESULTS": str(RESULTS),
     }

@@ -1,19 +1,21 @@
 """A pytest plugin that runs one machine's share of the tests: an emulated machine keeps one host CPU busy,
 so two machines need half the time. Pure but for the environment.
 
-`SHARE` is `NUMBER/MACHINES`, counted from 1. Every machine computes the same division. Without `WHOLE` only
-the tests of `PART` run: on a node that differs from another one in its kernel, its runtime or its cgroup
-driver only, that is where the difference shows.
+`SHARE` is `NUMBER/MACHINES`, counted from 1. Every machine computes the same division. `TESTS` is one of
+`SIZES`: on a node that differs from another one in its kernel and runtime, a part of the tests runs, and on
+one that differs in its cgroup driver alone a few: those in which a difference would show.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
 WEIGHTS = {
+    "test_killed": 30.0,
+    "test_exposure": 20.0,
     "test_exclusive": 8.0,
     "test_cgroup": 5.0,
     "test_cri": 3.0,
@@ -21,22 +23,21 @@ WEIGHTS = {
     "test_moving": 3.0,
     "test_scenarios": 2.0,
     "test_drift": 2.0,
+    "test_faults": 2.0,
+    "test_cold_boot": 4.0,
+    "test_agreement": 3.0,
     "test_kernel_facts": 0.2,
 }
 """By file, about how long one of its tests takes, in tens of seconds."""
 
-PART = {
+_PART = {
     "test_scenarios": (
-        "a-finished-container-hands-over-its-cpus",
         "a-list-moves-an-integer-pod",
         "a-resize-grows-and-shrinks-a-claim",
         "a-restarted-agent-keeps-everything",
-        "a-restarted-runtime-changes-nothing",
-        "annotated-exclusive-pod",
         "annotated-shared-pod",
         "cpus-go-offline-and-return",
         "forbidden-cpus",
-        "integer-pod-takes-a-whole-core",
         "memory-of-integer-pods",
         "quota-is-lifted-of-whole-pods",
         "three-kinds-side-by-side",
@@ -45,6 +46,7 @@ PART = {
     "test_runtime": (),
     "test_cgroup": (),
     "test_kernel_facts": (),
+    "test_isolation": (),
     "test_drift": (
         "daemon_reload",
         "update_of_the_quota",
@@ -56,15 +58,29 @@ PART = {
     "test_exclusive": ("every_thread_and_child",),
     "test_moving": ("spinning",),
 }
-"""By file: parts of the names of its tests, none for all of them."""
+_FEW = {
+    "test_scenarios": (
+        "a-restarted-agent-keeps-everything",
+        "quota-is-lifted-of-whole-pods",
+        "three-kinds-side-by-side",
+    ),
+    "test_runtime": (),
+    "test_cgroup": (),
+    "test_drift": ("refused_creation", "has_the_memory"),
+    "test_cri": ("shared_pods_follow",),
+    "test_moving": ("spinning",),
+}
+SIZES: dict[str, dict[str, tuple[str, ...]] | None] = {"whole": None, "part": _PART, "few": _FEW}
+"""By what a suite runs and by file: parts of the names of its tests, none for all of them."""
 
 
 @pytest.hookimpl(trylast=True)  # after -k
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave this machine's share, in the order of collection."""
-    if not os.environ.get("WHOLE"):
-        left_out = [item for item in items if not _is_of_part(item)]
-        items[:] = [item for item in items if _is_of_part(item)]
+    chosen = SIZES[os.environ.get("TESTS", "whole")]
+    if chosen is not None:
+        left_out = [item for item in items if not _is_chosen(item, chosen)]
+        items[:] = [item for item in items if _is_chosen(item, chosen)]
         if left_out:
             config.hook.pytest_deselected(items=left_out)
     number, machines = map(int, os.environ.get("SHARE", "1/1").split("/"))
@@ -75,8 +91,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=others)
 
 
-def _is_of_part(item: pytest.Item) -> bool:
-    names = PART.get(item.path.stem)
+def _is_chosen(item: pytest.Item, chosen: Mapping[str, Sequence[str]]) -> bool:
+    names = chosen.get(item.path.stem)
     return names is not None and (not names or any(name in item.name for name in names))
 
 

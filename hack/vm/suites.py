@@ -12,23 +12,23 @@ from typing import Literal
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
     """One kind of node. `driver` is the cgroup driver of kubelet and the runtime, `door` what the agent
-    finds there by itself. `whole`: every test runs there, else those of `share.PART`. `machines` share them.
+    finds there by itself. `tests` is one of `share.SIZES`. `machines` share them.
     """
 
     debian: str
     driver: Literal["systemd", "cgroupfs"]
     door: Literal["nri", "cri"]
-    whole: bool = False
+    tests: Literal["whole", "part", "few"]
     machines: int = 1
 
 
 SUITES = {
-    "unstable": Suite(debian="unstable", driver="systemd", door="nri", whole=True, machines=2),
-    "trixie": Suite(debian="trixie", driver="systemd", door="nri"),
-    "bookworm": Suite(debian="bookworm", driver="systemd", door="cri"),
-    "unstable-cgroupfs": Suite(debian="unstable", driver="cgroupfs", door="nri"),
-    "trixie-cgroupfs": Suite(debian="trixie", driver="cgroupfs", door="nri"),
-    "bookworm-cgroupfs": Suite(debian="bookworm", driver="cgroupfs", door="cri"),
+    "unstable": Suite(debian="unstable", driver="systemd", door="nri", tests="whole", machines=2),
+    "trixie": Suite(debian="trixie", driver="systemd", door="nri", tests="part"),
+    "bookworm": Suite(debian="bookworm", driver="systemd", door="cri", tests="part"),
+    "unstable-cgroupfs": Suite(debian="unstable", driver="cgroupfs", door="nri", tests="few"),
+    "trixie-cgroupfs": Suite(debian="trixie", driver="cgroupfs", door="nri", tests="few"),
+    "bookworm-cgroupfs": Suite(debian="bookworm", driver="cgroupfs", door="cri", tests="few"),
 }
 """By the name that `SUITE` gives them. unstable has Linux 7, containerd 2 with NRI 0.8; trixie Linux 6.12,
 containerd 1.7 with NRI 0.6, which has to be switched on; bookworm Linux 6.1, containerd 1.6 without NRI."""

@@ -60,13 +60,16 @@ class Cluster:
         self._names = names
         self._run = run
         self._patience = patience
-        self._before = 0
+        self._uids: dict[str, str] = {}
 
     def create(self, pod: model.Pod) -> None:
         """Have the API server make a pod."""
         names = self._names
         manifest = manifests.pod(pod, namespace=names.namespace, node=names.node, image=names.image)
-        self._call("create", "--filename", "-", text=json.dumps(manifest))
+        uid = "jsonpath={.metadata.uid}"
+        self._uids[pod.pod] = self._call(
+            "create", "--filename", "-", "--output", uid, text=json.dumps(manifest)
+        )
 
     def until_ready(self, pod: str) -> None:
         """Return when all its containers run. Raises ClusterError with what is told of the pod."""
@@ -88,8 +91,8 @@ class Cluster:
         return told
 
     def told_of(self, pod: str) -> list[str]:
-        """The warnings among the pod's events."""
-        field = f"involvedObject.name={pod},type=Warning"
+        """The warnings among the pod's events, and not those of an earlier pod of its name."""
+        field = f"involvedObject.uid={self._uids[pod]},type=Warning"
         events = self._json("get", "events", "--field-selector", field)
         return [str(event["message"]) for event in events["items"]]
 

@@ -27,8 +27,9 @@ def pod(pod_: model.Pod, *, namespace: str, node: str, image: str) -> dict[str, 
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "tolerations": [{"operator": "Exists"}],
-            # `sleep` as a first process ignores SIGTERM.
-            "terminationGracePeriodSeconds": 0,
+            # `sleep` as a first process ignores SIGTERM. With 0 the API server would forget the pod before
+            # kubelet has ended it.
+            "terminationGracePeriodSeconds": 1,
             "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [_container(pod_, name, image) for name in pod_.first],
         },

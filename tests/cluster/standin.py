@@ -46,9 +46,10 @@ class Standin:
         scenario = model.Scenario(name="a cluster", covers=("PRD-1.1",), machine=machine, steps=steps)
         self.node = pure.PureGround(scenario)
         self.calls: list[list[str]] = []
+        self.uids: dict[str, str] = {}
         self._manifests: dict[str, dict[str, Any]] = {}
         self._waiting: dict[str, list[str]] = {}
-        self._events: list[dict[str, Any]] = []
+        self._events: list[tuple[str, str]] = []
         asyncio.run(self.node.run_pod(STRANGER))
 
     def __call__(self, arguments: list[str], text: str) -> CompletedProcess[str]:
@@ -67,6 +68,7 @@ class Standin:
     def _create(self, call: Call) -> str:
         manifest = json.loads(call.text)
         pod = read(manifest)
+        self.uids[pod.pod] = f"uid-{len(self.calls)}"
         self._manifests[pod.pod] = manifest
         try:
             asyncio.run(self.node.run_pod(pod))
@@ -75,7 +77,7 @@ class Standin:
         made = self.node.pods[pod.pod].attempts
         self._waiting[pod.pod] = [name for name in pod.first if name not in made]
         self._retry()
-        return f"pod/{pod.pod} created\n"
+        return self.uids[pod.pod]
 
     def _retry(self) -> None:
         """Kubelet tries every container that was refused again."""
@@ -89,10 +91,11 @@ class Standin:
 
     def _tell(self, pod: str, refusal: str) -> None:
         message = f"Error: failed to create containerd container: {refusal}"
-        self._events.append({"involvedObject": {"name": pod}, "type": "Warning", "message": message})
+        self._events.append((self.uids[pod], message))
 
-    def _told(self, pod: str) -> list[dict[str, Any]]:
-        return [event for event in self._events if event["involvedObject"]["name"] == pod]
+    def _told(self, uid: str) -> list[dict[str, str]]:
+        """Events outlive their pods, as those of the API server do."""
+        return [{"message": message} for whose, message in self._events if whose == uid]
 
     def _wait(self, call: Call) -> str:
         pod = call.words[0].removeprefix("pod/")
@@ -109,7 +112,6 @@ class Standin:
             if self._manifests.pop(pod, None) is not None:
                 asyncio.run(self.node.delete_pod(pod))
                 del self._waiting[pod]
-                self._events = [it for it in self._events if it["involvedObject"]["name"] != pod]
         return "".join(f'pod "{pod}" deleted\n' for pod in chosen)
 
     def _get(self, call: Call) -> str:
@@ -117,11 +119,9 @@ class Standin:
             cpus = len(self.node.now.terms.topology.online)
             return json.dumps({"status": {"allocatable": {"cpu": str(cpus)}}})
         if call.words[0] == "events":
-            found = re.search(r"involvedObject.name=([^,]+),type=Warning", " ".join(call.arguments))
+            found = re.search(r"involvedObject.uid=([^,]+),type=Warning", " ".join(call.arguments))
             assert found is not None
-            return json.dumps(
-                {"items": [it for it in self._events if it["involvedObject"]["name"] == found[1]]}
-            )
+            return json.dumps({"items": self._told(found[1])})
         if "--selector" in call.arguments:
             return "pod/cpuset-reconciler-abcde\n"
         return json.dumps({"items": list(self._manifests.values())})

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from hack.e2e import cluster, play
+from reconciler import intent
 from reconciler.cpu.idset import CpuSet
 from tests.cluster import standin
 from tests.scenarios import model
@@ -160,9 +161,8 @@ class Full(standin.Standin):
     def _create(self, call: standin.Call) -> str:
         if "4000m" not in call.text:
             return super()._create(call)
-        message = "0/1 nodes are available: 1 Insufficient cpu."
-        self._events.append({"involvedObject": {"name": "db"}, "message": message})
-        return ""
+        self._events.append(("uid-of-db", "0/1 nodes are available: 1 Insufficient cpu."))
+        return "uid-of-db"
 
 
 def test_a_pod_that_does_not_start_fails_the_scenario_with_what_is_told_of_it(
@@ -171,6 +171,26 @@ def test_a_pod_that_does_not_start_fails_the_scenario_with_what_is_told_of_it(
     assert played(Full(), "pool-grows-back") == 1
     why = "step 2: pod db is not ready within 0 s: 0/1 nodes are available: 1 Insufficient cpu."
     assert lines(capsys)["pool-grows-back"].endswith(why)
+
+
+class Hiding(standin.Standin):
+    """Tells of the first refusal alone, in an event that outlives its pod."""
+
+    def _tell(self, pod: str, refusal: str) -> None:
+        if not self._events:
+            super()._tell(pod, refusal)
+
+
+def test_the_refusal_of_an_earlier_pod_of_that_name_counts_for_nothing() -> None:
+    node = Hiding()
+    there = cluster.Cluster(standin.NAMES, run=node, patience=0)
+    pod = model.Pod(pod="empty", annotations={intent.CORES: ""})
+    there.create(pod)
+    there.until_refused("empty", "the list is empty")
+    there.clear()
+    there.create(pod)
+    with pytest.raises(cluster.ClusterError, match="nothing is told of it"):
+        there.until_refused("empty", "the list is empty")
 
 
 class Blind(standin.Standin):

@@ -51,6 +51,21 @@ nothing_was_changed() {
     [[ $(grep -cE '^ *namespace: wekaplugin-e2e-agent$' "$STANDIN/rendered.yaml") -eq 3 ]]
 }
 
+@test "kubectl understands each call, as far as it can without a cluster" {
+    [[ -n $REAL_KUBECTL ]] || skip "kubectl is not installed"
+    PYTHON=$STANDIN_PYTHON live
+    printf '%s\n' 'apiVersion: v1' 'kind: Config' 'current-context: none' \
+        'clusters: [{name: none, cluster: {server: "http://127.0.0.1:1"}}]' \
+        'contexts: [{name: none, context: {cluster: none}}]' >"$BATS_TEST_TMPDIR/kubeconfig"
+    # What is in files that are gone, or came by standard input, cannot be sent again.
+    grep -vE 'apply --kustomize|create --filename' "$STANDIN/calls" | sort --unique >"$BATS_TEST_TMPDIR/calls"
+    [[ $(wc --lines <"$BATS_TEST_TMPDIR/calls") -ge 20 ]]
+    while read -ra words; do
+        run "$REAL_KUBECTL" --kubeconfig="$BATS_TEST_TMPDIR/kubeconfig" "${words[@]}" </dev/null
+        [[ $output == *"127.0.0.1:1 was refused"* ]] || { echo "kubectl ${words[*]}: $output" >&2 && return 1; }
+    done <"$BATS_TEST_TMPDIR/calls"
+}
+
 @test "the scenarios' pods go before the agent, and the containers' CPUs are given back between the two" {
     live
     order=$(grep -oE 'delete namespace [a-z0-9-]+|delete daemonset|wait pod/restore' "$STANDIN/calls" | tr '\n' ';')

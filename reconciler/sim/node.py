@@ -18,6 +18,9 @@ from reconciler.sim import agent, cast, kernel, machine, runtime, runtime_pods, 
 
 PROFILE = runtime_profile.PROFILES["containerd-2.1.9"]
 
+_CONFIG = "fights: {drifts: 100}\n"
+"""Who plays with the node changes the same containers again and again, and is to be shown each repair."""
+
 
 @dataclass(frozen=True, slots=True)
 class Paths:
@@ -46,6 +49,11 @@ class Paths:
         return posixpath.join(self.folder, "api.sock")
 
     @property
+    def config(self) -> str:
+        """The agent's configuration."""
+        return posixpath.join(self.folder, "config.yaml")
+
+    @property
     def by_name(self) -> str:
         """Links to the cgroups, named after pod and container: their own names are made of ids."""
         return posixpath.join(self.folder, "containers")
@@ -58,6 +66,7 @@ class Paths:
             *("--nri-socket", self.nri_socket),
             *("--api-socket", self.api_socket),
             *("--state-dir", posixpath.join(self.folder, "state")),
+            *("--config", self.config),
         ]
 
 
@@ -75,6 +84,8 @@ class SimulatedNode:
         machine.write(self.paths.host_root, machine.two_sockets())
         os.makedirs(self.paths.cgroup_root)
         os.mkdir(self.paths.by_name)
+        with open(self.paths.config, "w", encoding="utf-8") as file:
+            file.write(_CONFIG)
         self.topology = sysfs.topology(self.paths.host_root)
         self._kernel = kernel.SimulatedCgroupfs(self.paths.cgroup_root, self.topology)
         self.runtime = runtime.StandInRuntime(self.paths.nri_socket, PROFILE, self._kernel)

@@ -17,8 +17,8 @@ from tests.scenarios import model
 
 AGENT = "app.kubernetes.io/name=cpuset-reconciler"
 """The label of the agent's pods in every way of deploying it."""
-_PROGRAM = "/usr/bin/cpuset-reconciler"
-_ONLINE = "/host/sys/devices/system/cpu/online"
+PROGRAM = "/usr/bin/cpuset-reconciler"
+ONLINE = "/host/sys/devices/system/cpu/online"
 _ALLOWED = re.compile(r"^Cpus_allowed_list:\s*(\S*)$", re.MULTILINE)
 _PAUSE_SECONDS = 0.5
 WRITE = """
@@ -131,7 +131,7 @@ class Cluster:
 
     def status(self) -> dict[str, Any]:
         """The agent's document."""
-        found: dict[str, Any] = json.loads(self._in_agent(_PROGRAM, "status", "--output", "json"))
+        found: dict[str, Any] = json.loads(self._in_agent(PROGRAM, "status", "--output", "json"))
         return found
 
     def node(self) -> selection.Node:
@@ -141,7 +141,7 @@ class Cluster:
         taken = selection.union(CpuSet.parse(text, what="claim") for text in lists)
         pools = {name: CpuSet.parse(text, what=name) for name, text in status["pools"].items()}
         return selection.Node(
-            online=CpuSet.parse(self._in_agent("cat", _ONLINE), what=_ONLINE),
+            online=CpuSet.parse(self._in_agent("cat", ONLINE), what=ONLINE),
             free=pools["shared"] - pools["reserved"] - taken,
             milli=self._milli(),
             refuses=status["mode"] == "nri",

@@ -56,6 +56,19 @@ def daemonset() -> dict[str, Any]:
     return found
 
 
+def test_the_agents_pod_has_what_is_looked_for_in_it() -> None:
+    """The label, the program, and the host's folders that are read and written through it."""
+    agent = daemonset()
+    key, _, value = cluster.AGENT.partition("=")
+    assert agent["spec"]["template"]["metadata"]["labels"][key] == value
+    container = agent["spec"]["template"]["spec"]["containers"][0]
+    assert container["command"] == [cluster.PROGRAM]
+    mounts = {its["mountPath"]: its.get("readOnly", False) for its in container["volumeMounts"]}
+    assert mounts["/host/sys/fs/cgroup"] is False
+    assert "/host/sys/fs/cgroup" in cluster.WRITE
+    assert any(cluster.ONLINE.startswith(f"{path}/") for path in mounts)
+
+
 def test_the_pod_that_restores_has_the_agents_mounts_and_privileges_and_ends() -> None:
     agent, pod = daemonset(), restoring.pod(daemonset(), "n1")
     spec = agent["spec"]["template"]["spec"]

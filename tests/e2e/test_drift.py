@@ -135,6 +135,8 @@ async def test_a_parent_narrowed_by_systemd_is_told_and_ends_by_itself_when_it_i
     assert cgroup.cpus == "0-7"
     found = await agent.until_logged("drift.found", id=id_)
     assert found["effective"] == "0-3"
+    told = await agent.until_logged("drift.unrepairable", id=id_)
+    assert told["unenforceable"]["ancestor"] == "kubepods.slice/kubepods-burstable.slice"
     systemd.systemctl(*narrow, "AllowedCPUs=0-7")
     await cgroup.until_effective("0-7")
     await settle.settle(machine, agent)

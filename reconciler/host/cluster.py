@@ -63,7 +63,7 @@ class Server:
             text = answer.read(_MOST_BYTES)
             status = answer.status
         except (OSError, http.client.HTTPException) as error:
-            raise errors.Retryable(f"{what}: {error or type(error).__name__}") from error
+            raise errors.Retryable(f"{what}: {str(error) or type(error).__name__}") from error
         finally:
             connection.close()
         return _understood(what, status, text)

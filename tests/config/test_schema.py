@@ -68,10 +68,14 @@ REFUSED: list[tuple[Tree, str]] = [
     ({"minSharedCpus": None}, "$.minSharedCpus"),
     ({"reservedCpus": 3}, "$.reservedCpus"),
     ({"reservedCpus": [0, 1]}, "$.reservedCpus"),
-    *(
-        ({"startupTaint": key}, "$.startupTaint")
-        for key in ("weka.io/", "/cpus", "a/b/c", "Weka.io/x", "-cpus", "cpus=true:NoExecute", "cpus\n", None)
-    ),
+    ({"startupTaint": "weka.io/"}, "$.startupTaint"),
+    ({"startupTaint": "/cpus"}, "$.startupTaint"),
+    ({"startupTaint": "a/b/c"}, "$.startupTaint"),
+    ({"startupTaint": "Weka.io/x"}, "$.startupTaint"),
+    ({"startupTaint": "-cpus"}, "$.startupTaint"),
+    ({"startupTaint": "cpus=true:NoSchedule"}, "$.startupTaint"),
+    ({"startupTaint": "cpus\n"}, "$.startupTaint"),
+    ({"startupTaint": None}, "$.startupTaint"),
     ({"isolatedCpus": "all"}, "$.isolatedCpus"),
     ({"isolatedCpus": ""}, "$.isolatedCpus"),
     ({"integerMemory": "Pin"}, "$.integerMemory"),

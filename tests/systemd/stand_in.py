@@ -97,7 +97,9 @@ class Systemd:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        with contextlib.closing(writer), contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        # `end` cancels it, and in Python 3.11 a stream's callback complains of that.
+        ends = (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError)
+        with contextlib.closing(writer), contextlib.suppress(*ends):
             assert (await reader.readline()).startswith(b"\0AUTH EXTERNAL ")
             writer.write(b"OK 0123456789abcdef0123456789abcdef\r\n")
             assert await reader.readline() == b"BEGIN\r\n"

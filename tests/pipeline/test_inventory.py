@@ -132,7 +132,7 @@ def test_an_id_that_is_told_again_of_another_sandbox_is_in_that_one_alone() -> N
     its = after(
         events.ContainerStarting(pod=WEB, container=before), events.ContainerStarting(pod=DB, container=moved)
     )
-    assert [container.sandbox for container in its.containers.values()] == [WEB.sandbox, DB.sandbox]
+    assert {container.sandbox for container in its.containers.values()} == {WEB.sandbox, DB.sandbox}
     assert before.id not in its.members[WEB.sandbox]
     without = inventory.reduce(its, events.PodRemoved(sandbox=WEB.sandbox))
     assert set(without.containers) == {moved.id}

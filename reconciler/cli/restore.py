@@ -20,9 +20,8 @@ from reconciler import errors, events, giving_back, observed, partitions, report
 from reconciler.cli import output, unit_restoring
 from reconciler.cli import run as run_command
 from reconciler.config import load, schema
-from reconciler.cpu.idset import CpuSet
 from reconciler.daemon import executor, isolating, options, slicing, status
-from reconciler.host import cgroupfs, cgroupmount, sysfs, systemd
+from reconciler.host import cgroupfs, cgroupmount, sysfs
 from reconciler.policy import lifecycle, state
 from reconciler.runtime.cri import client, recorded
 from reconciler.runtime.nri import instance
@@ -121,7 +120,6 @@ async def _restore_alone(
     told = await unit_restoring.tell(
         chosen.host_root, unit_restoring.units(now.inventory, ours, confined), dry=chosen.dry
     )
-    await tell_systemd(chosen)
     slices_ = _slices(chosen, now, tree)
     changes = giving_back.changes(now, _looks(now, tree), records)
     done = [
@@ -167,21 +165,6 @@ def _without_partitions(now: state.State, tree: cgroupfs.Cgroupfs, *, dry: bool)
             yield Done(
                 container=owner, group=step.group, file=step.file, observed="", text=step.text, failed=why
             )
-
-
-async def tell_systemd(chosen: options.Options) -> None:
-    """Let systemd give back slices of the host, or its next reload would confine them again."""
-    names = sorted(slicing.remembered(chosen.host_slices))
-    if chosen.dry or not names or not systemd.is_there(chosen.host_root):
-        return
-    for name in names:
-        try:
-            async with systemd.connected(chosen.host_root) as bus:
-                await bus.allow(name, CpuSet(), None)
-        except errors.Gone:
-            continue
-        except (errors.Retryable, errors.Refused) as error:
-            _complain(error)
 
 
 def _slices(chosen: options.Options, now: state.State, tree: cgroupfs.Cgroupfs) -> list[Done]:

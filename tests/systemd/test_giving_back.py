@@ -7,9 +7,10 @@ import pathlib
 
 import pytest
 
-from reconciler.cli import restore
+from reconciler import inventory
+from reconciler.cli import unit_restoring
 from reconciler.cpu.idset import CpuSet
-from reconciler.daemon import options
+from reconciler.daemon import slicing
 from reconciler.host import sysfs
 from reconciler.sim import kernel, machine
 from tests.systemd import stand_in
@@ -20,7 +21,7 @@ from tests.systemd import stand_in
 @pytest.mark.parametrize("dry", [False, True])
 @pytest.mark.parametrize("error", ["", "Interactive authentication required."])
 async def test_restore_tells_systemd_of_the_slices_that_were_confined_and_no_others(
-    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], error: str, dry: bool
+    tmp_path: pathlib.Path, error: str, dry: bool
 ) -> None:
     root = str(tmp_path / "host")
     machine.write(root, machine.vm())
@@ -33,9 +34,13 @@ async def test_restore_tells_systemd_of_the_slices_that_were_confined_and_no_oth
             systemd.units[name] = stand_in.Unit(name, cpus=pool)
         (tmp_path / "host-slices").write_text("gone.slice\nsystem.slice\n")
         systemd.error = error
-        await restore.tell_systemd(options.Options(host_root=root, state_dir=str(tmp_path), dry=dry))
+        confined = slicing.remembered(str(tmp_path / "host-slices"))
+        wanted = unit_restoring.units(inventory.Inventory(), {}, confined)
+        told = await unit_restoring.tell(root, wanted, dry=dry)
         is_told = not dry and not error
         assert systemd.units["system.slice"].cpus == (CpuSet() if is_told else pool)
         assert systemd.units["user.slice"].cpus == pool
-    assert (error in capsys.readouterr().err) == (not dry or not error)
+    failed = [its.failed for its in told if its.failed]
+    assert all(error in text for text in failed)
+    assert bool(failed) == bool(error)
     host.close()

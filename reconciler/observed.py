@@ -15,6 +15,7 @@ EFFECTIVE_CPUS = "cpuset.cpus.effective"
 EFFECTIVE_MEMS = "cpuset.mems.effective"
 EXCLUSIVE = "cpuset.cpus.exclusive"
 PARTITION = "cpuset.cpus.partition"
+EVENTS = "cgroup.events"
 MEMBER = "member"
 """What `cpuset.cpus.partition` says of a group that is no partition."""
 INNER = "container"
@@ -55,10 +56,12 @@ class Partition:
 
     `exclusive` is `cpuset.cpus.exclusive`. `state` is `cpuset.cpus.partition`: `member`, `root` or
     `isolated`, or one of the latter with ` invalid (REASON)` where the kernel does not keep others away.
+    `populated`: a process is in the group or below it (`cgroup.events`).
     """
 
     exclusive: CpuSet
     state: str
+    populated: bool = True
 
     @property
     def is_plain(self) -> bool:

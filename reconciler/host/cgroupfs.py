@@ -169,13 +169,14 @@ class Cgroupfs:
 
     def _partition(self, path: str) -> observed.Partition:
         descriptor = self._directory(path).descriptor
-        exclusive, state = (_line(descriptor, file) for file in (observed.EXCLUSIVE, observed.PARTITION))
+        files = (observed.EXCLUSIVE, observed.PARTITION, observed.EVENTS)
+        exclusive, state, events = (_line(descriptor, file) for file in files)
         try:
             cpus = CpuSet.parse(exclusive, what=observed.EXCLUSIVE)
         except errors.Malformed as malformed:
             file = f"{path}/{observed.EXCLUSIVE}"
             raise errors.HostFileError(file, "read", errno.EINVAL, malformed.why) from malformed
-        return observed.Partition(exclusive=cpus, state=state)
+        return observed.Partition(exclusive=cpus, state=state, populated="populated 0" not in events)
 
     def _quota(self, path: str, file: str) -> bandwidth.Bandwidth | errors.HostFileError:
         """What a file of a quota says, or why that cannot be known, which costs nothing else."""

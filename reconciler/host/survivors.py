@@ -10,10 +10,10 @@ from __future__ import annotations
 import itertools
 import os
 
-from reconciler import errors
+from reconciler import errors, observed
 from reconciler.host import cgroupfs
 
-EVENTS = "cgroup.events"
+EVENTS = observed.EVENTS
 _PROCS = "cgroup.procs"
 _POPULATED = b"populated 1"
 _MOST_TEXT = 4096

@@ -118,6 +118,21 @@ def test_nobody_is_put_on_cpus_before_the_kernel_has_let_go_of_them(tmp_path: pa
         assert made.cpus(mover) | made.cpus(shrinks) == CPUS("2-3")
 
 
+def test_a_group_whose_processes_have_ended_is_made_no_partition_again(ground: partitioned.Ground) -> None:
+    """The kernel makes it a member when it begins to remove it; a write in between would take its CPUs away
+    from everyone for good."""
+    born(ground)
+    ground.kernel.populate(MAIN)
+    ground.kernel.write(MAIN, "cpuset.cpus.partition", "member")
+    ground.kernel.written.clear()
+    ground.run()
+    assert ground.kernel.written == []
+    assert told(ground) == []
+    ground.kernel.populate(MAIN, 7)
+    ground.run()
+    assert ground.kernel.written == [(MAIN, "cpuset.cpus.partition", "isolated")]
+
+
 def test_a_pod_that_ends_leaves_no_exclusive_cpus_in_the_groups_above(ground: partitioned.Ground) -> None:
     born(ground).end("db")
     ground.run()

@@ -31,7 +31,18 @@ def group(root: str, path: str, exclusive: str, state: str) -> pathlib.Path:
     made.mkdir(parents=True, exist_ok=True)
     (made / EXCLUSIVE).write_text(exclusive)
     (made / PARTITION).write_text(state)
+    (made / observed.EVENTS).write_text("populated 1\nfrozen 0\n")
     return made
+
+
+def test_whether_a_process_is_in_the_group_is_read_too(tree: cgroupfs.Cgroupfs) -> None:
+    made = group(tree.root, "a", "\n", "member\n")
+    has = tree.partition("a")
+    (made / observed.EVENTS).write_text("populated 0\nfrozen 0\n")
+    after = tree.partition("a")
+    assert has is not None
+    assert after is not None
+    assert (has.populated, after.populated) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +91,7 @@ def test_garbage_is_an_error_that_names_the_file(tree: cgroupfs.Cgroupfs) -> Non
 def test_a_group_that_was_made_anew_is_not_taken_for_the_old_one(tree: cgroupfs.Cgroupfs) -> None:
     old = group(tree.root, "a", "1\n", "root\n")
     assert tree.partition("a") is not None
-    for file in (EXCLUSIVE, PARTITION):
+    for file in (EXCLUSIVE, PARTITION, observed.EVENTS):
         (old / file).unlink()
     old.rmdir()
     assert tree.partition("a") is None

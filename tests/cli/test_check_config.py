@@ -22,6 +22,8 @@ DEFAULTS = {
     "isolationNamespaces": [],
     "attribution": "off",
     "agreement": "auto",
+    "hostSlices": [],
+    "startupTaint": "",
     "onGuard": "refuse",
     "annotatedNamespaces": ["*"],
     "annotatedOverlap": "refuse",

@@ -101,6 +101,7 @@ async def test_a_start_that_finds_no_room_for_its_lock_or_its_socket_ends_with_2
         agent = ground.Agent(its, "--api-socket", str(its.folder / "run/api.sock"), before=before)
         async with process.running(agent):
             assert await agent.ended() == 2
-        [line] = agent.said().splitlines()
+        # Where the machine is slow asyncio's debug mode logs a start that took long.
+        [line] = [line for line in agent.said().splitlines() if not line.startswith("{")]
         assert line.startswith("cpuset-reconciler: ")
         assert re.search(said, line)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
 import time
 from typing import Any
 
+from reconciler.daemon import archiving
 from tests.e2e import agent as agents
 from tests.e2e import node, pods, settle
 
@@ -35,6 +37,8 @@ async def test_drifts_are_listed_after_a_kill_and_while_there_is_no_agent(
     assert (row["id"], row["pod"], row["result"]) == (own, "db", "repaired")
     assert row["files"] == [{"file": "cpuset.cpus", "desired": right, "observed": "0-7"}]
     assert begin < row["found"] <= row["ended"] < time.time()
+    # What is younger than a batch may be lost with the agent.
+    await asyncio.sleep(3 * archiving.PAUSE)
     agent.kill()
     assert drifts() == [row]
     cgroup.write_as_shell("cpuset.cpus", "0-6")

@@ -99,7 +99,8 @@ def _obstacles(now: state.State, container: events.Container, claim: state.Claim
             continue
         if state.claim_of(now.ledger, now.pod_of(other), other, what) == claim:
             yield f"CPUs {claim.cpus} are container {other.name}'s too, and a partition is one container's"
-    if now.terms.config.annotated_overlap == "allow":
+    # Lists that came to overlap while `annotatedOverlap` allowed it do so still.
+    if claim.kind is not intent.Kind.INTEGER:
         for its in now.ledger.claims.values():
             if its.key != claim.key and not its.cpus.isdisjoint(claim.cpus):
                 yield f"CPU {its.cpus & claim.cpus} is in the list of {its.holder} too"

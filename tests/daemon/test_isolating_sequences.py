@@ -11,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.config import schema
@@ -125,7 +125,17 @@ def test_a_second_pass_writes_nothing(config: schema.Config, steps: list[Step]) 
         assert made.kernel.written == []
 
 
+OVERLAPPED = [
+    ("create", ("a", "", "2-3", 0)),
+    ("create", ("b", "", "2-3", 1)),
+    ("create", ("a", "", "", 0)),
+    ("configure", (schema.Config(isolation="partition"),)),
+]
+"""Lists that overlap, from a time in which they might."""
+
+
 @given(CONFIGS, STEPS)
+@example(schema.Config(annotated_overlap="allow"), OVERLAPPED)
 @SOME
 def test_what_is_switched_off_leaves_nothing_behind(config: schema.Config, steps: list[Step]) -> None:
     with ground(config) as made:

@@ -34,6 +34,10 @@ def root(tmp_path: pathlib.Path) -> str:
 
 
 def test_half_of_the_descriptors_are_left_to_others(root: str) -> None:
+    descriptors.alone(lambda: _half_of_the_descriptors_are_left_to_others(root))
+
+
+def _half_of_the_descriptors_are_left_to_others(root: str) -> None:
     before = groups.descriptors()
     with groups.opened(root) as tree:
         with descriptors.limited(before + 40):
@@ -45,6 +49,10 @@ def test_half_of_the_descriptors_are_left_to_others(root: str) -> None:
 
 
 def test_groups_keep_their_descriptors_from_pass_to_pass_though_there_are_more_of_them(root: str) -> None:
+    descriptors.alone(lambda: _descriptors_are_kept_from_pass_to_pass(root))
+
+
+def _descriptors_are_kept_from_pass_to_pass(root: str) -> None:
     with groups.opened(root) as tree, descriptors.limited(80):
         for name in NAMES:
             tree.look(name)
@@ -55,6 +63,10 @@ def test_groups_keep_their_descriptors_from_pass_to_pass_though_there_are_more_o
 
 
 def test_descriptors_are_given_up_where_others_have_taken_the_rest(root: str) -> None:
+    descriptors.alone(lambda: _descriptors_are_given_up_where_others_have_taken_the_rest(root))
+
+
+def _descriptors_are_given_up_where_others_have_taken_the_rest(root: str) -> None:
     with groups.opened(root) as tree, descriptors.limited(200):
         for name in NAMES[:50]:
             tree.look(name)

@@ -252,6 +252,10 @@ def _has_inner(descriptor: int) -> bool:
 
 
 def _texts(descriptor: int, prefix: str) -> tuple[str, ...]:
+    """Of all files; again where a set is not effective, for it may have been written between two of them."""
+    texts = tuple([_read(descriptor, prefix + file) for file in _FILES])
+    if texts[0] in ("\n", texts[2]) and texts[1] in ("\n", texts[3]):
+        return texts
     return tuple([_read(descriptor, prefix + file) for file in _FILES])
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from reconciler import errors, observed
 from reconciler.cpu.idset import CpuSet, NodeSet
+from reconciler.host import cgroupfs
 from tests.host import groups
 
 POD = "kubepods.slice/pod1.slice"
@@ -29,6 +30,28 @@ def test_a_look_gives_what_the_files_say(ground: str) -> None:
                 effective_mems=NodeSet((1,)),
             )
         )
+
+
+def test_a_list_that_is_written_between_two_files_is_seen_whole(
+    ground: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of it would be a drift that nobody caused: the old list with what is effective for the new."""
+    groups.make(ground, SCOPE, cpus="2-3", effective="2-3")
+    read, seen = cgroupfs._read, list[str]()
+
+    def interrupted(directory: int, file: str) -> str:
+        text = read(directory, file)
+        if not seen:
+            groups.make(ground, SCOPE, cpus="0-7", effective="0-7")
+        seen.append(file)
+        return text
+
+    monkeypatch.setattr(cgroupfs, "_read", interrupted)
+    with groups.opened(ground) as tree:
+        look = tree.look(SCOPE)
+    assert isinstance(look, observed.Present)
+    assert look.outer.cpus == look.outer.effective_cpus == CpuSet(range(8))
+    assert len(seen) == 2 * 4
 
 
 def test_a_group_that_asks_for_nothing_reaches_what_it_inherits(ground: str) -> None:

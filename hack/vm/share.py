@@ -46,7 +46,6 @@ _PART = {
     "test_runtime": (),
     "test_cgroup": (),
     "test_kernel_facts": (),
-    "test_isolation": (),
     "test_drift": (
         "daemon_reload",
         "update_of_the_quota",

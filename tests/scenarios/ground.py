@@ -10,7 +10,6 @@ from typing import Any, Protocol
 from reconciler.cpu.idset import CpuSet
 from tests.scenarios import model
 
-
 _TRIES = 5
 
 

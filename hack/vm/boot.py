@@ -40,6 +40,7 @@ class Plan:
     suite: str
     number: int
     machines: int
+    long: bool
     say: Callable[[str], None]
     stop: threading.Event
 
@@ -145,6 +146,7 @@ def _command(plan: Plan) -> list[str]:
         "root=/dev/vda rw console=ttyS0 quiet panic=-1 systemd.show_status=no"
         " mitigations=off nowatchdog transparent_hugepage=never"
     )
+    told = f"e2e.suite={plan.suite} e2e.long={int(plan.long)} e2e.share={plan.number}/{plan.machines}"
     return [
         *(trouble.find("setpriv"), "--pdeathsig", "TERM"),  # no machine outlives this program
         *(trouble.find("qemu-system-x86_64"), "-machine", "q35,sata=off,smbus=off"),
@@ -159,7 +161,7 @@ def _command(plan: Plan) -> list[str]:
         *_disk("payload", plan.payload, "readonly=on"),
         *_disk("results", plan.folder / "results.img", "cache=writethrough"),
         *("-kernel", str(plan.image.kernel), "-initrd", str(plan.image.initrd)),
-        *("-append", f"{kernel} e2e.suite={plan.suite} e2e.share={plan.number}/{plan.machines}"),
+        *("-append", f"{kernel} {told}"),
     ]
 
 

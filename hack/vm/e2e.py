@@ -66,7 +66,7 @@ def _run(options: argparse.Namespace, passed_on: list[str], cache: pathlib.Path)
         cache, folder, options.mirror, pytest, payload.archive(options.mirror) if has_pods else None
     )
     began = time.monotonic()
-    outcomes = _boot(machines, disks, folder, options.at_once)
+    outcomes = _boot(machines, disks, folder, options.at_once, long=options.long)
     for machine, outcome in zip(machines, outcomes, strict=True):
         results = folder / machine.name / "results"
         _close(machine.name, outcome, results)
@@ -140,7 +140,7 @@ class _Disks:
 
 
 def _boot(
-    machines: Sequence[Machine], disks: _Disks, folder: pathlib.Path, at_once: int
+    machines: Sequence[Machine], disks: _Disks, folder: pathlib.Path, at_once: int, *, long: bool
 ) -> list[boot.Outcome]:
     """Run the machines, so many at once. Raises TroubleError."""
     stop = threading.Event()
@@ -157,6 +157,7 @@ def _boot(
             suite=machine.suite,
             number=machine.number,
             machines=machine.machines,
+            long=long,
             say=lambda line: print(f"{mark}{line}", flush=True),
             stop=stop,
         )
@@ -217,6 +218,7 @@ def _arguments(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "--no-image", dest="image", action="store_false", help="without the tests of the agent as a pod"
     )
+    parser.add_argument("--long", action="store_true", help="do what is random as often as a release needs")
     parser.add_argument("--keep", action="store_true", help="keep the disks of the run")
     parser.add_argument("-k", metavar="EXPRESSION", help="run the tests that match, as pytest's -k")
     return parser.parse_args(given), passed_on

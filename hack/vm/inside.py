@@ -86,6 +86,7 @@ def _test(live: io.FileIO, suite: suites.Suite) -> int:
         "DRIVER": suite.driver,
         "DOOR": suite.door,
         "TESTS": suite.tests,
+        "LONG": _told("e2e.long"),
         "PYTHONUNBUFFERED": "1",
         "RESULTS": str(RESULTS),
     }

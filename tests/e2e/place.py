@@ -14,6 +14,8 @@ DRIVER = runtime_pods.Driver(os.environ.get("DRIVER", "systemd"))
 NAMING = runtime_pods.Naming(driver=DRIVER)
 HAS_SYSTEMD = DRIVER is runtime_pods.Driver.SYSTEMD
 """Whether containers' cgroups are systemd's."""
+LONG = os.environ.get("LONG") == "1"
+"""Whether what is random or rare is done as often as a release needs (`--long`)."""
 
 needs_nri = pytest.mark.skipif(DOOR != "nri", reason="the runtime of this node has no NRI")
 needs_systemd = pytest.mark.skipif(

@@ -12,7 +12,7 @@ from tests.e2e import cgroups, exposure, node, place, pods, settle
 
 # covers: PRD-4.9
 pytestmark = place.needs_nri
-_ROUNDS = 50
+_ROUNDS = 50 if place.LONG else 10
 _WITHOUT = 5
 """Rounds without the agent; one of them that shows exposure is enough."""
 _KUBELETS = "2-3"

@@ -11,10 +11,9 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from dataclasses import dataclass, field
-from typing import assert_never
 
 from reconciler import errors, events
-from reconciler.daemon import agent, births, telling
+from reconciler.daemon import agent, births, hearsay, telling
 from reconciler.runtime import backoff as backoffs
 from reconciler.runtime.cri import client, poller
 
@@ -165,22 +164,12 @@ class Polling:
                 self._tell.failed(f"{type(event).__name__} over CRI", error)
 
     async def _tell_agent(self, event: events.Event) -> None:
-        match event:
-            case events.Synchronized():
-                self._agent.synchronized(event)
-            case events.ContainerCreating() | events.ContainerStarting():
-                await self._agent.appeared(event)
-            case events.ContainerUpdating():
-                await self._update(event)
-            case events.ContainerStopped() | events.ContainerRemoved():
-                self._refused.pop(event.container.id, None)
-                self._agent.stopped(event)
-            case events.PodStarted():
-                self._agent.pod_started(event)
-            case events.PodStopped() | events.PodRemoved():
-                self._agent.pod_stopped(event)
-            case _ as never:
-                assert_never(never)
+        if isinstance(event, events.ContainerUpdating):
+            await self._update(event)
+            return
+        if isinstance(event, (events.ContainerStopped, events.ContainerRemoved)):
+            self._refused.pop(event.container.id, None)
+        await hearsay.tell(self._agent, event)
 
     async def _update(self, event: events.ContainerUpdating) -> None:
         """The runtime has resized it already. What cannot be had is tried again when others end."""

@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Set
-from typing import assert_never
 
 from reconciler import errors, events, observed
-from reconciler.daemon import agent, births, telling
+from reconciler.daemon import agent, births, hearsay, telling
 from reconciler.runtime import tree
 
 PERIOD = 1.0
@@ -97,23 +96,6 @@ class Scanning:
     async def _take(self, event: events.Event) -> None:
         """Tell the agent. A fault of ours costs the one event."""
         try:
-            await self._tell_agent(event)
+            await hearsay.tell(self._agent, event)
         except Exception as error:  # noqa: BLE001  walks must go on
             self._tell.failed(f"{type(event).__name__} from the cgroup tree", error)
-
-    async def _tell_agent(self, event: events.Event) -> None:
-        match event:
-            case events.Synchronized():
-                self._agent.synchronized(event)
-            case events.ContainerCreating() | events.ContainerStarting():
-                await self._agent.appeared(event)
-            case events.ContainerStopped() | events.ContainerRemoved():
-                self._agent.stopped(event)
-            case events.PodStarted():
-                self._agent.pod_started(event)
-            case events.PodStopped() | events.PodRemoved():
-                self._agent.pod_stopped(event)
-            case events.ContainerUpdating():
-                raise AssertionError("a tree tells of no resize")
-            case _ as never:
-                assert_never(never)

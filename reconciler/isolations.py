@@ -9,73 +9,30 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
-from reconciler import events, observed, partitions
+from reconciler import events, observed, partitions, recurring
 from reconciler.config import schema
 from reconciler.policy import isolation
 
-FIRST_PAUSE_SECONDS = 0.1
-LAST_PAUSE_SECONDS = 10.0
-"""Pauses before another attempt, and between repairs of what drifts again and again."""
-QUIET_SECONDS = 60.0
-"""After so long without drift the pauses are forgotten."""
 
-Event = Literal[
-    "drift.found",
-    "drift.repaired",
-    "drift.unrepairable",
-    "isolation.failed",
-    "isolation.made",
-    "isolation.unavailable",
-]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class News:
-    """One thing to tell of a container. `since` is when it began (monotonic seconds), None for just now. A
-    `drift.repaired` that `takes_back` was unrepairable before."""
-
-    event: Event
-    container: events.ContainerId
-    fields: Mapping[str, object]
-    silent: bool = False
-    since: float | None = None
-    takes_back: bool = False
-
-
-@dataclass(slots=True)
-class _Its:
-    """What is known of a container. `had` is what it had when last seen in force, `tried` what was tried in
-    vain, `attempts` times. `since` is when its drift was found, None while there is none; `due` when it may
-    be written again, unless what is wanted has changed since."""
+@dataclass(slots=True, kw_only=True)
+class _Its(recurring.Recurring):
+    """What is known of a container. `had` is what it had when last seen in force, `wanted` what was tried in
+    vain."""
 
     level: schema.Isolation = "cpuset"
-    reason: str = ""
     had: partitions.Want | None = None
-    tried: partitions.Want | None = None
-    since: float | None = None
-    drifted_at: float = 0.0
-    drifts: int = 0
-    attempts: int = 0
-    due: float = 0.0
+    wanted: partitions.Want | None = None
     told: bool = False
 
-    @property
-    def is_silent(self) -> bool:
-        """Whether this drift is only counted: one is told each time that their number has doubled."""
-        return self.drifts & (self.drifts - 1) != 0
-
-    def drifted(self, want: partitions.Want, found_at: float, at: float) -> None:
+    def ended(self, want: partitions.Want, found_at: float, at: float) -> None:
         """Somebody has ended the partition."""
-        self.drifts = self.drifts + 1 if found_at - self.drifted_at <= QUIET_SECONDS else 1
-        self.since = self.drifted_at = found_at
-        self.tried = want
+        self.drifted(found_at, at)
+        self.wanted = want
         if self.drifts > 1:
-            self.due = at + _pause(self.drifts - 1)
             self.reason = "somebody ends it again and again: it is made again in a moment"
 
-    def is_in_force(self, want: partitions.Want, at: float) -> News | None:
+    def is_in_force(self, want: partitions.Want, at: float) -> recurring.News | None:
         """The partition is as wanted; what there is to tell of that."""
         news, since, told, attempt = None, self.since, self.told, self.attempts + 1
         self.level, self.reason, self.had, self.since = level_of(want.kind), "", want, None
@@ -93,16 +50,16 @@ class _Its:
             news = _news("isolation.made", want, {"level": self.level, "cpus": str(want.cpus)})
         return news
 
-    def failed(self, want: partitions.Want, why: str, at: float) -> News | None:
+    def failed(self, want: partitions.Want, why: str, at: float) -> recurring.News | None:
         """It could not be made; what there is to tell of that."""
-        if self.tried != want:
-            self.tried, self.attempts, self.told = want, 0, False
-        self.attempts += 1
-        self.level, self.reason, self.due = "cpuset", why, at + _pause(self.attempts)
+        if self.wanted != want:
+            self.wanted, self.attempts, self.told = want, 0, False
+        self.tried(at)
+        self.level, self.reason = "cpuset", why
         if self.told:
             return None
         self.told = True
-        event: Event = "isolation.failed" if self.since is None else "drift.unrepairable"
+        event: recurring.Event = "isolation.failed" if self.since is None else "drift.unrepairable"
         fields = {"level": level_of(want.kind), "reason": why, "attempt": self.attempts}
         return _news(event, want, fields, silent=self.since is not None and self.is_silent)
 
@@ -127,12 +84,11 @@ class Isolations:
     def is_waiting(self, want: partitions.Want, at: float) -> bool:
         """Whether it is not to be tried yet."""
         its = self._known.get(want.container)
-        return its is not None and at < its.due and its.tried == want
+        return its is not None and at < its.due and its.wanted == want
 
     def retry_in(self, at: float) -> float | None:
         """Seconds until somebody is to be tried again; None where nobody is."""
-        dues = [its.due for its in self._known.values() if its.attempts or its.since is not None]
-        return max(min(dues) - at, 0.0) if dues else None
+        return recurring.retry_in(self._known.values(), at)
 
     def keep(self, ids: Container[events.ContainerId]) -> None:
         """Forget all others."""
@@ -146,12 +102,12 @@ class Isolations:
         found_by: str,
         found_at: float,
         at: float,
-    ) -> Iterator[News]:
+    ) -> Iterator[recurring.News]:
         """Takes a look before the writes of a pass: a partition that was in force and is not has drifted."""
         its = self._known.get(want.container)
         if its is None or its.had != want or its.since is not None or look is None or want.is_had(look):
             return
-        its.drifted(want, found_at, at)
+        its.ended(want, found_at, at)
         fields = {
             "found_by": found_by,
             "file": observed.PARTITION,
@@ -165,7 +121,7 @@ class Isolations:
 
     def passed(
         self, want: partitions.Want, look: observed.Partition | None, error: str, at: float, *, tried: bool
-    ) -> Iterator[News]:
+    ) -> Iterator[recurring.News]:
         """Takes a look after the writes of a pass; `error` is why one of them failed, or "". One that was not
         `tried` waits."""
         its = self._known.setdefault(want.container, _Its())
@@ -182,10 +138,6 @@ class Isolations:
             yield news
 
 
-def _pause(times: int) -> float:
-    return min(FIRST_PAUSE_SECONDS * 2.0 ** min(times - 1, 10), LAST_PAUSE_SECONDS)
-
-
 def _why(want: partitions.Want, look: observed.Partition) -> str:
     if look.exclusive != want.cpus:
         return (
@@ -200,12 +152,12 @@ def level_of(kind: str) -> schema.Isolation:
 
 
 def _news(
-    event: Event,
+    event: recurring.Event,
     want: partitions.Want,
     fields: Mapping[str, object],
     *,
     silent: bool = False,
     takes_back: bool = False,
-) -> News:
+) -> recurring.News:
     id_ = want.container
-    return News(event=event, container=id_, fields=fields, silent=silent, takes_back=takes_back)
+    return recurring.News(event=event, container=id_, fields=fields, silent=silent, takes_back=takes_back)

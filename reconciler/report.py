@@ -20,6 +20,7 @@ from reconciler import (
     opponents,
     plan,
     reasons,
+    recurring,
     slices,
 )
 from reconciler.cpu.idset import CpuSet
@@ -30,8 +31,7 @@ FoundBy = Literal["inotify", "pass", "hook"]
 Kind = Literal["cpuset", "partition"]
 """What of a container an entry is about: one may have drifted in both."""
 
-FIRST_RETRY_SECONDS = 0.1
-LAST_RETRY_SECONDS = 10.0
+FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = recurring.FIRST_PAUSE_SECONDS, recurring.LAST_PAUSE_SECONDS
 """Pauses before a failed write is tried again double from the first to the last."""
 
 
@@ -77,7 +77,7 @@ class Entry:
     """One thing to tell: `event` is the log's event name, `fields` its values. What is `silent` is counted
     and remembered, and not logged. `since` is when it began (monotonic seconds), None for just now."""
 
-    event: fights.News | isolations.Event | Literal["placement.failed"]
+    event: fights.News | recurring.Event
     container: events.ContainerId
     fields: Mapping[str, object]
     silent: bool = False
@@ -192,7 +192,7 @@ class Book:
         """Seconds until a failed repair should be tried again; None where there is none."""
         held = self.fights.held()
         pauses = [
-            min(FIRST_RETRY_SECONDS * 2.0 ** min(trouble.attempts - 1, 10), LAST_RETRY_SECONDS)
+            recurring.pause(trouble.attempts)
             for id_, trouble in self._troubles.items()
             if trouble.attempts and id_ not in held
         ]

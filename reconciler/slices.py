@@ -10,20 +10,12 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
-from reconciler import errors, events, observed, plan
+from reconciler import errors, events, observed, plan, recurring
 from reconciler.cpu.idset import CpuSet
-
-FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.1, 10.0
-"""Pauses before another attempt, and between repairs of what drifts again and again; they double."""
-QUIET_SECONDS = 60.0
-"""After so long without drift the pauses are forgotten."""
 
 _PREFIX = "slice:"
 _NOTHING = CpuSet()
-
-Event = Literal["drift.found", "drift.repaired", "drift.unrepairable", "placement.failed"]
 
 
 def key(name: str) -> events.ContainerId:
@@ -54,50 +46,19 @@ class Want:
     online: CpuSet
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class News:
-    """One thing to tell of a slice. A `drift.repaired` that `takes_back` was unrepairable before."""
-
-    event: Event
-    name: str
-    fields: Mapping[str, object]
-    silent: bool = False
-    since: float | None = None
-    takes_back: bool = False
-
-
-@dataclass(slots=True)
-class _Its:
-    """What is known of a slice: `had` when last seen in order, `since` when its drift was found, `due` when
-    it may be written again unless something else is wanted."""
+@dataclass(slots=True, kw_only=True)
+class _Its(recurring.Recurring):
+    """What is known of a slice: `had` is what it had when last seen in order."""
 
     want: Want
     had: CpuSet | None = None
     look: observed.Look = field(default_factory=observed.Absent)
-    since: float | None = None
-    drifted_at: float = 0.0
-    drifts: int = 0
-    attempts: int = 0
-    due: float = 0.0
-    reason: str = ""
     cannot_clear: bool = False
 
     @property
     def text(self) -> CpuSet:
         """What is to stand in the file."""
         return self.want.online if self.cannot_clear and not self.want.cpus else self.want.cpus
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether this drift is only counted."""
-        return self.drifts & (self.drifts - 1) != 0
-
-    def drifted(self, found_at: float, at: float) -> None:
-        """Somebody has changed it."""
-        self.drifts = self.drifts + 1 if found_at - self.drifted_at <= QUIET_SECONDS else 1
-        self.since = self.drifted_at = found_at
-        if self.drifts > 1:
-            self.due = at + _pause(self.drifts - 1)
 
 
 @dataclass(slots=True)
@@ -126,7 +87,7 @@ class Slices:
         found_by: str,
         found_at: Mapping[events.ContainerId, float],
         at: float,
-    ) -> Iterator[News]:
+    ) -> Iterator[recurring.News]:
         """Takes looks before the writes of a pass. What systemd has written for us (`told`) is no drift."""
         for name, look in looks.items():
             its, id_ = self._known[name], key(name)
@@ -141,7 +102,9 @@ class Slices:
             effective = str(look.outer.effective_cpus)
             fields = {"file": observed.CPUS, "desired": str(its.text), "observed": str(has)}
             fields |= {"effective": effective, "found_by": how}
-            yield News(event="drift.found", name=name, fields=fields, silent=its.is_silent, since=its.since)
+            yield recurring.News(
+                event="drift.found", container=id_, fields=fields, silent=its.is_silent, since=its.since
+            )
 
     def order(
         self, names: Mapping[str, observed.Look], occupied: CpuSet, at: float
@@ -170,7 +133,7 @@ class Slices:
         looks: Mapping[str, observed.Look],
         failures: Mapping[str, errors.HostFileError | None],
         at: float,
-    ) -> Iterator[News]:
+    ) -> Iterator[recurring.News]:
         """Takes looks after the writes of a pass, and why writes have failed."""
         for name, look in looks.items():
             its = self._known[name]
@@ -190,23 +153,22 @@ class Slices:
 
     def retry_in(self, at: float) -> float | None:
         """Seconds until one is to be tried again; None where none is."""
-        dues = [its.due for its in self._known.values() if its.attempts or its.since is not None]
-        return max(min(dues) - at, 0.0) if dues else None
+        return recurring.retry_in(self._known.values(), at)
 
     def documents(self) -> list[dict[str, object]]:
         """What the status says of each."""
         return [_document(name, its) for name, its in sorted(self._known.items())]
 
-    def _in_order(self, name: str, its: _Its, look: observed.Present, at: float) -> Iterator[News]:
+    def _in_order(self, name: str, its: _Its, look: observed.Present, at: float) -> Iterator[recurring.News]:
         since, attempts = its.since, its.attempts
         its.had, its.since, its.attempts, its.reason = its.text, None, 0, ""
         if since is not None:
             fields = {"observed": str(look.outer.cpus), "effective": str(look.outer.effective_cpus)}
             lasted = round((at - since) * 1000, 3)
             repaired = {**fields, "attempt": attempts + 1, "lasted_ms": lasted, "result": "in-sync"}
-            yield News(
+            yield recurring.News(
                 event="drift.repaired",
-                name=name,
+                container=key(name),
                 fields=repaired,
                 silent=its.is_silent,
                 takes_back=attempts > 0,
@@ -214,19 +176,20 @@ class Slices:
 
     def _failed(
         self, name: str, its: _Its, look: observed.Look, error: errors.HostFileError | None, at: float
-    ) -> Iterator[News]:
+    ) -> Iterator[recurring.News]:
         if error is not None and error.errno == errno.ENOSPC and not its.want.cpus and not its.cannot_clear:
             its.cannot_clear, its.attempts = True, its.attempts + 1
             return
-        its.attempts += 1
-        its.due = at + _pause(its.attempts)
+        its.tried(at)
         if error is None and isinstance(look, observed.Unreadable):
             error = look.error
         reason = "a holder of its CPUs could not be moved off them" if error is None else str(error)
         told, its.reason = its.reason, reason
         if reason != told:
-            event: Event = "placement.failed" if its.since is None else "drift.unrepairable"
-            yield News(event=event, name=name, fields={"reason": reason, "attempt": its.attempts})
+            event: recurring.Event = "placement.failed" if its.since is None else "drift.unrepairable"
+            yield recurring.News(
+                event=event, container=key(name), fields={"reason": reason, "attempt": its.attempts}
+            )
 
 
 def _write(
@@ -256,7 +219,3 @@ def _document(name: str, its: _Its) -> dict[str, object]:
         "reason": its.reason,
         "drifts": its.drifts,
     }
-
-
-def _pause(times: int) -> float:
-    return min(FIRST_PAUSE_SECONDS * 2.0 ** min(times - 1, 10), LAST_PAUSE_SECONDS)

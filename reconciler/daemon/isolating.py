@@ -10,8 +10,9 @@ import dataclasses
 import errno
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from reconciler import errors, events, intent, isolations, observed, opponents, partitions, report
+from reconciler import errors, events, intent, observed, opponents, partitions, recurring, report
 from reconciler.cpu.idset import CpuSet
+from reconciler.daemon import entering
 from reconciler.host import cgroupfs
 from reconciler.policy import isolation, state
 
@@ -45,7 +46,7 @@ class Isolating:
         self._claims: object = None
         self._terms: object = None
         self._situation: partitions.Situation | None = None
-        self._news: list[isolations.News] = []
+        self._news: list[recurring.News] = []
 
     def steps(
         self,
@@ -100,7 +101,7 @@ class Isolating:
                 self._news += self._book.isolations.passed(want, after.get(path), error, at, tried=tried)
             self._take(its, after)
             self._end(its.wants)
-        return tuple(map(self._told, self._news))
+        return tuple(entering.enter(self._book, news, "partition") for news in self._news)
 
     def _is_concerned(self, now: state.State, scope: frozenset[events.ContainerId] | None) -> bool:
         """Whether a pass has to look at partitions: always where it looks at everything."""
@@ -136,7 +137,7 @@ class Isolating:
                 known.unavailable = _NO_FILES
                 fields = {"reason": _NO_FILES}
                 self._news.append(
-                    isolations.News(event="isolation.unavailable", container=want.container, fields=fields)
+                    recurring.News(event="isolation.unavailable", container=want.container, fields=fields)
                 )
                 return False
         return True
@@ -201,27 +202,13 @@ class Isolating:
             self._watched = watched
             self._watch(watched)
 
-    def _signed(self, now: state.State, news: isolations.News) -> isolations.News:
+    def _signed(self, now: state.State, news: recurring.News) -> recurring.News:
         """What was found, with who wrote it; the kernel itself makes a partition invalid."""
         file, has = str(news.fields["file"]), str(news.fields["observed"])
         if "invalid" in has:
             return news
         writer = self._writer(now.inventory.containers[news.container], file)
         return dataclasses.replace(news, fields={**news.fields, **opponents.named(writer)})
-
-    def _told(self, news: isolations.News) -> report.Entry:
-        counters = self._book.counters
-        counters.found += news.event == "drift.found"
-        counters.unrepaired += (news.event == "drift.unrepairable") - news.takes_back
-        counters.repaired += news.event == "drift.repaired"
-        return report.Entry(
-            event=news.event,
-            container=news.container,
-            fields=news.fields,
-            silent=news.silent,
-            since=news.since,
-            kind="partition",
-        )
 
 
 def _ending(its: partitions.Situation) -> frozenset[str]:

@@ -10,10 +10,10 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from reconciler import errors, events, observed, plan, report, slices
+from reconciler import errors, events, observed, plan, recurring, report, slices
 from reconciler.config import schema
 from reconciler.cpu.idset import CpuSet
-from reconciler.daemon import checkpoint
+from reconciler.daemon import checkpoint, entering
 from reconciler.host import cgroupfs
 from reconciler.policy import desired, state
 
@@ -60,7 +60,7 @@ class Slicing:
         self._watched: frozenset[str] = frozenset()
         self._pool: CpuSet | None = None
         self._looks: dict[str, observed.Look] = {}
-        self._news: list[slices.News] = []
+        self._news: list[recurring.News] = []
 
     def steps(
         self,
@@ -105,7 +105,7 @@ class Slicing:
         if given_back := known.given_back():
             self._confined -= given_back
             self.save()
-        return tuple(map(self._entry, self._news))
+        return tuple(entering.enter(self._book, news) for news in self._news)
 
     def _names(self, now: state.State, scope: frozenset[events.ContainerId] | None) -> Iterable[str]:
         """The slices to look at: all where everything is, or the pool is another one."""
@@ -147,19 +147,6 @@ class Slicing:
             if id_ in wanted and wanted[id_].owner is not None:
                 bits |= (cpus - wanted[id_].cpus).bits
         return CpuSet.from_bits(bits)
-
-    def _entry(self, news: slices.News) -> report.Entry:
-        counters = self._book.counters
-        counters.found += news.event == "drift.found"
-        counters.unrepaired += (news.event == "drift.unrepairable") - news.takes_back
-        counters.repaired += news.event == "drift.repaired"
-        return report.Entry(
-            event=news.event,
-            container=slices.key(news.name),
-            fields=news.fields,
-            silent=news.silent,
-            since=news.since,
-        )
 
 
 def _is_in(cgroup: str | None, group: str) -> bool:

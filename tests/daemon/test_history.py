@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reconciler import events, fights, isolations, report
+from reconciler import events, fights, recurring, report
 from reconciler.config import schema
 from reconciler.cpu import topology as topologies
 from reconciler.daemon import history, walk
@@ -23,7 +23,7 @@ BOOT = 1_000_000.0
 """Seconds since the epoch at which the clock of passes was at 0."""
 OPPONENT = {"opponent": "kubelet", "evidence": "", "times": 2, "values": []}
 
-Event = fights.News | isolations.Event
+Event = fights.News | recurring.Event
 
 
 class Ring:

@@ -11,25 +11,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 from reconciler import errors, events, report
 from reconciler.cpu.idset import CpuSet
-from reconciler.daemon import telling, turns
+from reconciler.daemon import echo, telling, turns
 from reconciler.policy import desired, state
 from reconciler.runtime.cri import client, records
-
-_ECHO_SECONDS = 5.0
-"""For so long after an update what it wrote counts as ours, though something else is wanted by now."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Update:
-    """What the runtime was told last; `ended` is None while it has not answered."""
-
-    id: events.ContainerId
-    cpus: CpuSet
-    ended: float | None = None
 
 
 class Agreeing:
@@ -56,7 +43,7 @@ class Agreeing:
         self._turns = turns.Turns()
         self._agreed: set[events.ContainerId] = set()
         self._followed: state.State | None = None
-        self._last: _Update | None = None
+        self._echo = echo.Echo(self._turns)
         self._told = ""
 
     def drifted(self, ids: Iterable[events.ContainerId]) -> None:
@@ -66,10 +53,7 @@ class Agreeing:
 
     def told(self) -> Mapping[events.ContainerId, CpuSet]:
         """Whose cpuset the runtime is writing for us, or has just written, and which."""
-        last = self._last
-        if last is None or (last.ended is not None and self._turns.clock() - last.ended > _ECHO_SECONDS):
-            return {}
-        return {last.id: last.cpus}
+        return self._echo.told()
 
     async def serve(self, calls: client.Client) -> None:
         """Look at one record after another, until cancelled. Not to be served twice at a time."""
@@ -142,12 +126,9 @@ class Agreeing:
         self, calls: client.Client, id_: events.ContainerId, before: str, want: desired.Placement
     ) -> None:
         began = self._turns.clock()
-        self._last = _Update(id=id_, cpus=want.cpus)
         mems = None if want.mems is None else str(want.mems)
-        try:
+        with self._echo.of(id_, want.cpus):
             await records.write(calls, id_, str(want.cpus), mems)
-        finally:
-            self._last = _Update(id=id_, cpus=want.cpus, ended=self._turns.clock())
         self.made += 1
         self.records[id_] = str(want.cpus)
         self._told = ""

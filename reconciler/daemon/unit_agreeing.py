@@ -18,14 +18,12 @@ from typing import Protocol
 
 from reconciler import errors, events, report, slices
 from reconciler.cpu.idset import CpuSet, NodeSet
-from reconciler.daemon import telling, turns
+from reconciler.daemon import echo, telling, turns
 from reconciler.host import systemd
 from reconciler.policy import desired, state
 
 _OTHERS = frozenset({"kubelet", "ancestor"})
 """Opponents who do not look at what a unit has."""
-_ECHO_SECONDS = 5.0
-"""For so long after a call what it wrote counts as ours, though something else is wanted by now."""
 
 
 class Bus(Protocol):
@@ -47,15 +45,6 @@ class Means:
     is_there: Callable[[], bool]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Call:
-    """What systemd was told last; `ended` is None while it has not answered."""
-
-    id: events.ContainerId
-    cpus: CpuSet
-    ended: float | None = None
-
-
 class UnitAgreeing:
     """Queues containers in conflict, while it serves. `made` and `failed` count calls that change a unit."""
 
@@ -73,7 +62,7 @@ class UnitAgreeing:
         self._slices: dict[events.ContainerId, CpuSet] = {}
         self._agreed: dict[events.ContainerId, desired.Placement] = {}
         self._followed: state.State | None = None
-        self._last: _Call | None = None
+        self._echo = echo.Echo(self._turns)
         self._said = ""
 
     def drifted(self, ids: Iterable[events.ContainerId]) -> None:
@@ -89,10 +78,7 @@ class UnitAgreeing:
 
     def told(self) -> Mapping[events.ContainerId, CpuSet]:
         """Whose cpuset systemd is writing for us, or has just written, and which."""
-        last = self._last
-        if last is None or (last.ended is not None and self._turns.clock() - last.ended > _ECHO_SECONDS):
-            return {}
-        return {last.id: last.cpus}
+        return self._echo.told()
 
     def looks_after(self, id_: events.ContainerId) -> bool:
         """Whether systemd can be told of the container, so that nobody else has to tell it."""
@@ -191,11 +177,8 @@ class UnitAgreeing:
         self, bus: Bus, id_: events.ContainerId, name: str, before: systemd.Allowed, want: desired.Placement
     ) -> None:
         began = self._turns.clock()
-        self._last = _Call(id=id_, cpus=want.cpus)
-        try:
+        with self._echo.of(id_, want.cpus):
             await bus.allow(name, want.cpus, want.mems)
-        finally:
-            self._last = _Call(id=id_, cpus=want.cpus, ended=self._turns.clock())
         self.made += 1
         ms = round((self._turns.clock() - began) * 1000, 3)
         cpus = str(want.cpus)

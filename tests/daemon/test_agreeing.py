@@ -16,7 +16,7 @@ from reconciler.policy import lifecycle, state
 from reconciler.runtime.cri import client
 from reconciler.runtime.cri import cri_pb2 as cri
 from reconciler.sim import machine
-from tests.daemon import pods
+from tests.daemon import fought, pods
 from tests.pipeline import samples
 
 # covers: PRD-7.15
@@ -51,7 +51,7 @@ class Runtime(client.Client):
             raise self.fails
 
 
-class Scene:
+class Scene(fought.Fought[agreeing.Agreeing]):
     """A node with many containers that all drift, as often as one likes."""
 
     def __init__(self, record: str) -> None:
@@ -71,18 +71,6 @@ class Scene:
 
     def _now(self) -> state.State:
         return self.state
-
-    def fight(self, id_: events.ContainerId, kind: opponents.Kind) -> None:
-        """Let a container be in conflict with somebody of that kind."""
-        opponent = opponents.Opponent(kind=kind, name=kind, evidence="")
-        for at in (1.0, 2.0):
-            self.book.fights.seen(id_, str(at), opponent, at)
-
-    async def drift(self, seconds: int, *ids: events.ContainerId) -> None:
-        """These drift ten times a second."""
-        for _ in range(seconds * 10):
-            self.agreeing.drifted(ids)
-            await asyncio.sleep(0.1)
 
 
 @contextlib.asynccontextmanager

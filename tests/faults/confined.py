@@ -11,6 +11,22 @@ import pytest
 _ENTER = ("unshare", "--user", "--map-root-user", "--mount")
 _UNPRIVILEGED = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
 
+READ_ONLY = """
+mount -t tmpfs -o mode=700 none "$1"
+touch "$1/instance.lock"
+mount -o remount,ro "$1"
+"""
+
+
+def unwritable(full: str) -> pytest.MarkDecorator:
+    """A folder that cannot be written, in two ways: the `script` for `mounting` (`full` is the one that fills
+    it), what `mended` it, for `inside`, and `why` a write fails until then."""
+    read_only = pytest.param(
+        READ_ONLY, ("mount", "-o", "remount,rw", "{0}"), "Read-only file system", id="read-only"
+    )
+    filled = pytest.param(full, ("rm", "{0}/filler"), "No space left on device", id="full")
+    return pytest.mark.parametrize(("script", "mended", "why"), [filled, read_only])
+
 
 def mounting(script: str, *arguments: str) -> tuple[str, ...]:
     """What runs a program in a mount namespace in which `script` was run first, with these as `$1` and so on.

@@ -16,24 +16,11 @@ FULL = """
 mount -t tmpfs -o size=64k,mode=700 none "$1"
 dd if=/dev/zero of="$1/filler" bs=4k count=1000 2>/dev/null || true
 """
-READ_ONLY = """
-mount -t tmpfs -o mode=700 none "$1"
-touch "$1/instance.lock"
-mount -o remount,ro "$1"
-"""
 NO_LOCK = 'mount -t tmpfs -o ro,mode=700 none "$1"'
 NO_INODE = 'mount -t tmpfs -o nr_inodes=1 none "$1"'
 
 
-@pytest.mark.parametrize(
-    ("script", "mended", "why"),
-    [
-        pytest.param(FULL, ("rm", "{0}/filler"), "No space left on device", id="full"),
-        pytest.param(
-            READ_ONLY, ("mount", "-o", "remount,rw", "{0}"), "Read-only file system", id="read-only"
-        ),
-    ],
-)
+@confined.unwritable(FULL)
 async def test_a_state_directory_that_cannot_be_written_is_told_and_saved_to_when_it_can(
     script: str, mended: tuple[str, ...], why: str
 ) -> None:

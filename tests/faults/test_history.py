@@ -8,8 +8,6 @@ import asyncio
 import pathlib
 import signal
 
-import pytest
-
 from reconciler.daemon import api, archived
 from tests.daemon import process
 from tests.faults import confined, ground
@@ -17,11 +15,6 @@ from tests.faults import confined, ground
 NEARLY_FULL = """
 mount -t tmpfs -o size=128k,mode=700 none "$1"
 dd if=/dev/zero of="$1/filler" bs=1k count=90 2>/dev/null
-"""
-READ_ONLY = """
-mount -t tmpfs -o mode=700 none "$1"
-touch "$1/instance.lock"
-mount -o remount,ro "$1"
 """
 
 
@@ -39,15 +32,7 @@ async def drifts(agent: process.Agent) -> int:
     return sum(row["drifts"] for row in rows)
 
 
-@pytest.mark.parametrize(
-    ("script", "mended", "why"),
-    [
-        pytest.param(NEARLY_FULL, ("rm", "{0}/filler"), "No space left on device", id="full"),
-        pytest.param(
-            READ_ONLY, ("mount", "-o", "remount,rw", "{0}"), "Read-only file system", id="read-only"
-        ),
-    ],
-)
+@confined.unwritable(NEARLY_FULL)
 async def test_a_disk_that_cannot_be_written_costs_the_history_for_that_time_and_is_told_once(
     script: str, mended: tuple[str, ...], why: str
 ) -> None:

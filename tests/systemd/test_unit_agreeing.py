@@ -16,7 +16,7 @@ from reconciler.daemon import logs, telling, unit_agreeing
 from reconciler.host import systemd
 from reconciler.policy import desired, lifecycle, state
 from reconciler.sim import machine
-from tests.daemon import pods
+from tests.daemon import fought, pods
 from tests.pipeline import samples
 
 # covers: PRD-7.11
@@ -47,7 +47,7 @@ class Bus:
         self.told.append((asyncio.get_running_loop().time(), name, str(cpus), mems))
 
 
-class Scene:
+class Scene(fought.Fought[unit_agreeing.UnitAgreeing]):
     """A node with some shared containers, which may be in conflict."""
 
     def __init__(self) -> None:
@@ -78,18 +78,6 @@ class Scene:
     def wanted(self, id_: events.ContainerId) -> str:
         """The CPUs that a container is to have."""
         return str(desired.desired(self.state, (id_,))[id_].cpus)
-
-    def fight(self, id_: events.ContainerId, kind: opponents.Kind = "systemd") -> None:
-        """Let a container be in conflict with somebody of that kind."""
-        opponent = opponents.Opponent(kind=kind, name=kind, evidence="")
-        for at in (1.0, 2.0):
-            self.book.fights.seen(id_, str(at), opponent, at)
-
-    async def drift(self, seconds: int, *ids: events.ContainerId) -> None:
-        """These drift ten times a second."""
-        for _ in range(seconds * 10):
-            self.agreeing.drifted(ids)
-            await asyncio.sleep(0.1)
 
 
 @contextlib.asynccontextmanager

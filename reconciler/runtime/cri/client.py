@@ -6,15 +6,15 @@ after the runtime restarted.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Self, TypeVar
 
 import grpclib
 from google.protobuf import message
 from grpclib import client as grpc
-from grpclib import const, exceptions
+from grpclib import const
 
 from reconciler import errors
+from reconciler.runtime import broken
 from reconciler.runtime.cri import cri_pb2 as cri
 
 _SERVICE = "/runtime.v1.RuntimeService/"
@@ -30,14 +30,6 @@ _PASSING = frozenset(
         const.Status.CANCELLED,
     }
 )
-_BROKEN = (
-    OSError,
-    exceptions.StreamTerminatedError,
-    exceptions.ProtocolError,
-    asyncio.IncompleteReadError,
-    message.DecodeError,
-)
-"""What a connection that breaks in the middle, or a peer that speaks something else, ends a call with."""
 
 Request = TypeVar("Request", bound=message.Message)
 Answer = TypeVar("Answer", bound=message.Message)
@@ -155,7 +147,7 @@ class Client:
             raise _typed(call, error) from error
         except TimeoutError as error:
             raise errors.Retryable(f"{call}: no answer from {self._socket} in {seconds:g} s") from error
-        except _BROKEN as error:
+        except broken.BROKEN as error:
             raise errors.Retryable(f"{call}: {self._socket}: {error}") from error
 
 

@@ -5,26 +5,17 @@ Containers are named by namespace, pod and name there: kubelet does not say UIDs
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
 import grpclib
-from google.protobuf import message
 from grpclib import client as grpc
-from grpclib import exceptions
 
 from reconciler import errors
 from reconciler.cpu.idset import CpuSet
+from reconciler.runtime import broken
 from reconciler.runtime.podresources import podresources_pb2 as podresources
 
 LIST = "/v1.PodResourcesLister/List"
-_BROKEN = (
-    OSError,
-    exceptions.StreamTerminatedError,
-    exceptions.ProtocolError,
-    asyncio.IncompleteReadError,
-    message.DecodeError,
-)
 
 Owned = Mapping[tuple[str, str, str], CpuSet]
 """CPUs that containers have for themselves, by namespace, pod and container; those without are left out."""
@@ -45,7 +36,7 @@ async def owned(socket: str, *, seconds: float = 5.0) -> Owned:
         raise errors.Retryable(f"PodResources List: no answer from {socket} in {seconds:g} s") from error
     except grpclib.GRPCError as error:
         raise errors.Retryable(f"PodResources List: {error.message or error.status.name}") from error
-    except (*_BROKEN, errors.Malformed) as error:
+    except (*broken.BROKEN, errors.Malformed) as error:
         raise errors.Retryable(f"PodResources List: {socket}: {error}") from error
     finally:
         channel.close()

@@ -17,7 +17,7 @@ from inotify_simple import flags
 
 from reconciler import errors, observed
 from reconciler.cpu import bandwidth
-from reconciler.host import cgroupfs, survivors, watches
+from reconciler.host import cgroupfs, watches
 
 _MASK = flags.MODIFY | flags.CREATE | flags.DELETE_SELF | flags.ONLYDIR
 _FILES = frozenset({observed.CPUS, observed.MEMS, observed.EXCLUSIVE, observed.PARTITION})
@@ -25,7 +25,7 @@ _STATE = flags.MODIFY
 """For a watch on `cpuset.cpus.partition` itself, which tells when the kernel ends the partition: it notifies
 the file, and those who watch its directory only where it has the file in memory (fs/kernfs/file.c)."""
 _QUOTA = bandwidth.FILE
-_POPULATION = survivors.EVENTS
+_POPULATION = observed.EVENTS
 
 
 class _Kind(enum.Enum):

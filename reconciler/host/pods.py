@@ -14,7 +14,7 @@ from collections.abc import Iterator, Set
 from reconciler import errors, observed
 from reconciler.cpu import bandwidth
 from reconciler.cpu.idset import CpuSet
-from reconciler.host import cgroupfs, survivors
+from reconciler.host import cgroupfs
 
 WEIGHT = "cpu.weight"
 
@@ -65,7 +65,7 @@ def _pods(mount: str, root: str) -> Iterator[str]:
 def _groups(mount: str, pod: str, known: Set[str]) -> Iterator[observed.Group]:
     for name in sorted(_children(mount, pod)):
         path = f"{pod}/{name}"
-        said = _text(mount, path, survivors.EVENTS)
+        said = _text(mount, path, observed.EVENTS)
         if said is None:
             continue
         is_populated = "populated 1" in said.split("\n")

@@ -13,7 +13,6 @@ import os
 from reconciler import errors, observed
 from reconciler.host import cgroupfs
 
-EVENTS = observed.EVENTS
 _PROCS = "cgroup.procs"
 _POPULATED = b"populated 1"
 _MOST_TEXT = 4096
@@ -33,7 +32,7 @@ class Survivors:
         of file descriptors for one, it may be; in what is no group below the mount none is."""
         try:
             cgroupfs.check_path(path)
-            return _POPULATED in _read(os.path.join(self._root, path, EVENTS))
+            return _POPULATED in _read(os.path.join(self._root, path, observed.EVENTS))
         except errors.Malformed:
             return False
         except OSError as error:

@@ -21,7 +21,7 @@ from reconciler import errors, observed
 from reconciler.cpu import bandwidth
 from reconciler.cpu import topology as topologies
 from reconciler.cpu.idset import CpuSet, NodeSet
-from reconciler.host import cgroupfs, survivors
+from reconciler.host import cgroupfs
 from reconciler.sim import lists, partitions
 
 _MAX_NODES = 1024
@@ -39,7 +39,7 @@ _CONTROL_FILES = {
     "cgroup.controllers": "cpuset cpu memory pids\n",
     "cgroup.subtree_control": "cpuset cpu memory pids\n",
     "cgroup.procs": "",
-    survivors.EVENTS: "populated 1\nfrozen 0\n",
+    observed.EVENTS: "populated 1\nfrozen 0\n",
     observed.CPUS: "\n",
     observed.MEMS: "\n",
     bandwidth.FILE: f"{bandwidth.Bandwidth()}\n",
@@ -95,7 +95,7 @@ class SimulatedCgroupfs(cgroupfs.Cgroupfs):
     def populate(self, path: str, *pids: int) -> None:
         """Let these be the processes of a group, of which otherwise only that is known that it has some."""
         self._say(path, "cgroup.procs", "".join(f"{pid}\n" for pid in pids))
-        self._say(path, survivors.EVENTS, f"populated {int(bool(pids))}\nfrozen 0\n")
+        self._say(path, observed.EVENTS, f"populated {int(bool(pids))}\nfrozen 0\n")
 
     def _say(self, path: str, file: str, text: str) -> None:
         with open(os.path.join(self.root, path, file), "r+", encoding="ascii") as stream:

@@ -18,6 +18,7 @@ SOAK_ARGS ?=
 FUZZ_ARGS ?=
 IMAGE_ARGS ?=
 CHANGELOG_ARGS ?=
+INSTALL_ARGS ?=
 PREFIX ?= /opt/cpuset-reconciler
 DESTDIR ?=
 BENCH_ARGS ?= hook --cpus apart --gap 2 --rounds 5
@@ -80,8 +81,8 @@ build: $(VENV)/.agent ## Build wheel, source archive and zipapp into dist/
 changelog: $(VENV)/.agent ## Move docs/changelog.d into docs/changelog.md under the version (CHANGELOG_ARGS, for example '--draft')
 	$(BIN)/python -m hack.changelog $(CHANGELOG_ARGS)
 
-install-node: $(VENV)/.agent ## Install the agent on this node, as root (PREFIX, DESTDIR; PLUGIN=1: the runtime starts it, too)
-	$(BIN)/python -m hack.node install --destdir '$(DESTDIR)' --prefix '$(PREFIX)' $(if $(PLUGIN),--plugin)
+install-node: $(VENV)/.agent ## Install the agent on this node, as root (PREFIX, DESTDIR; PLUGIN=1: the runtime starts it, too; INSTALL_ARGS)
+	$(BIN)/python -m hack.node install --destdir '$(DESTDIR)' --prefix '$(PREFIX)' $(if $(PLUGIN),--plugin) $(INSTALL_ARGS)
 
 uninstall-node: ## Take it away, and give containers back what they had (PREFIX, DESTDIR, CRI_SOCKET, KEEP_PLACEMENTS=1)
 	$(PYTHON) -m hack.node uninstall --destdir '$(DESTDIR)' --prefix '$(PREFIX)' \

@@ -41,7 +41,7 @@ def version() -> str:
 
 def zipped(wheel: pathlib.Path, output: pathlib.Path, interpreter: str) -> pathlib.Path:
     """Pack the program of a wheel with all that it needs into one file that runs; its path."""
-    archive = output / f"{bundle.NAME}-{version()}-{bundle.TAG}-{platform.machine()}.pyz"
+    archive = output / f"{bundle.NAME}-{version()}-{bundle.tag(bundle.THIS)}-{platform.machine()}.pyz"
     with tempfile.TemporaryDirectory(prefix="zipapp-") as scratch:
         stage = pathlib.Path(scratch)
         bundle.install(wheel, stage / "lib")

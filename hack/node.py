@@ -1,10 +1,11 @@
 """Installs the agent on a node, or below a folder that stands for one, and takes it away whole. I/O.
 
 Usage: python -m hack.node install|uninstall [--destdir DIR] [--prefix DIR] [--plugin] [--interpreter PATH]
-                                             [--cri-socket PATH] [--keep-placements]
+                                             [--python VERSION] [--cri-socket PATH] [--keep-placements]
 
-PREFIX/lib has all modules, PREFIX/bin/cpuset-reconciler runs them with the interpreter that installed them.
-Without a DESTDIR systemd is told, too. `uninstall` needs the standard library alone.
+PREFIX/lib has all modules, PREFIX/bin/cpuset-reconciler runs them with the interpreter that installed them,
+or one of the version that is named, this or a newer one. Without a DESTDIR systemd is told, too. `uninstall`
+needs the standard library alone.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ sys.exit(main())
 """
 """Works without a PATH or any environment, as a runtime starts its plugins, and through a link."""
 FOLDERS = "folders"
-"""The file below the prefix that lists the folders around it that were made for it."""
+"""The file below the prefix that lists the folders around it that were made for it, as the node sees them."""
+THE_NODES_OWN = ("/opt", "/etc", "/etc/systemd", "/etc/systemd/system")
+"""Missing below a folder that stands for a node, and no node's to lose."""
 
 
 class Node:
@@ -75,6 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--destdir", default="", help="a folder that stands for the node's /")
     parser.add_argument("--prefix", default=PREFIX, help="default: %(default)s")
     parser.add_argument("--interpreter", default=os.path.realpath(sys.executable), help="default: this one")
+    parser.add_argument("--python", metavar="VERSION", help="the interpreter's, such as 3.14 (default: this)")
     parser.add_argument("--plugin", action="store_true", help=f"link it into {PLUGINS}, too")
     parser.add_argument("--cri-socket", help="of the runtime that is asked what containers had before")
     parser.add_argument(
@@ -83,24 +87,30 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     node = Node(given.destdir, given.prefix)
     if given.what == "install":
-        install(node, given.interpreter, plugin=given.plugin)
+        install(node, given.interpreter, given.python, plugin=given.plugin)
     else:
         uninstall(node, given.cri_socket, keep=given.keep_placements)
 
 
-def install(node: Node, interpreter: str, *, plugin: bool) -> None:
-    """Put everything in its place; what was installed before is replaced, the configuration stays."""
+def install(node: Node, interpreter: str, python: str | None, *, plugin: bool) -> None:
+    """Put everything in its place; what was installed before is replaced, the configuration stays.
+
+    For a Python of another version than this one no bytecode is written: the first start compiles.
+    """
     from hack import bundle  # noqa: PLC0415  what it needs is not needed to uninstall
 
+    python = python or bundle.THIS
+    if _numbers(python) < _numbers(bundle.THIS):
+        sys.exit(f"--python {python}: what an older Python needs is not known to this one, {bundle.THIS}")
     prefix, config = node.at(node.prefix), node.at(CONFIG)
-    made = [*_listed(prefix), *_make(prefix.parent), *_make(config.parent), *_make(node.unit.parent)]
-    if plugin:
-        made += _make(node.plugin.parent)
+    needed = [os.path.dirname(node.prefix), os.path.dirname(CONFIG), UNITS, *([PLUGINS] if plugin else [])]
+    made = [*_listed(prefix), *(its for folder in needed for its in _make(node, folder))]
     with tempfile.TemporaryDirectory(prefix=f".{NAME}-", dir=prefix.parent) as scratch:
         fresh = pathlib.Path(scratch, "prefix")
-        bundle.install(bundle.wheel(pathlib.Path(scratch)), fresh / "lib")
+        bundle.install(bundle.wheel(pathlib.Path(scratch)), fresh / "lib", python)
         shutil.rmtree(fresh / "lib/bin", ignore_errors=True)
-        bundle.compiled(fresh / "lib", f"{node.prefix}/lib")
+        if python == bundle.THIS:
+            bundle.compiled(fresh / "lib", f"{node.prefix}/lib")
         program = fresh / "bin" / NAME
         program.parent.mkdir()
         program.write_text(LAUNCHER.format(interpreter=interpreter))
@@ -122,11 +132,19 @@ def install(node: Node, interpreter: str, *, plugin: bool) -> None:
             print("the runtime starts it, too, when it is restarted next")
 
 
-def _make(folder: pathlib.Path) -> list[str]:
-    """Make a folder; what had to be made of it, the deepest first."""
-    missing = [its for its in (folder, *folder.parents) if not its.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    return [str(its) for its in missing]
+def _numbers(version: str) -> tuple[int, ...]:
+    try:
+        return tuple(map(int, version.split(".")))
+    except ValueError:
+        sys.exit(f"--python {version}: a version such as 3.14 is needed")
+
+
+def _make(node: Node, folder: str) -> list[str]:
+    """Make a folder of the node; what had to be made of it, the deepest first."""
+    path = pathlib.PurePath(folder)
+    missing = [str(its) for its in (path, *path.parents) if not node.at(str(its)).exists()]
+    node.at(folder).mkdir(parents=True, exist_ok=True)
+    return missing
 
 
 def _listed(prefix: pathlib.Path) -> list[str]:
@@ -156,8 +174,9 @@ def uninstall(node: Node, cri_socket: str | None, *, keep: bool) -> None:
     else:
         config.unlink(missing_ok=True)
     for folder in sorted(made, key=len, reverse=True):
-        with contextlib.suppress(OSError):
-            os.rmdir(folder)
+        if not (node.is_real and folder in THE_NODES_OWN):
+            with contextlib.suppress(OSError):
+                node.at(folder).rmdir()
     if node.is_real:
         _systemctl("daemon-reload")
 

@@ -32,9 +32,11 @@ _POLL_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """One machine of `machines` for a suite; `say` is given lines to show, `stop` ends it early."""
+    """One machine of `machines` for a suite. `root`, its root disk, stays as it is. `say` is given lines
+    to show, `stop` ends it early."""
 
     image: image.Image
+    root: pathlib.Path
     payload: pathlib.Path
     folder: pathlib.Path
     suite: str
@@ -157,7 +159,7 @@ def _command(plan: Plan) -> list[str]:
         *("-serial", f"file:{plan.folder / 'console.log'}"),
         *("-device", "virtio-serial-pci", "-chardev", f"file,id=live,path={plan.folder / 'pytest.txt'}"),
         *("-device", "virtserialport,chardev=live,name=live"),
-        *_disk("root", plan.image.disk, "snapshot=on"),
+        *_disk("root", plan.root, "snapshot=on"),
         *_disk("payload", plan.payload, "readonly=on"),
         *_disk("results", plan.folder / "results.img", "cache=writethrough"),
         *("-kernel", str(plan.image.kernel), "-initrd", str(plan.image.initrd)),

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import boot
 import failures
 import image
+import installed
 import payload
 import suites
 import trouble
@@ -146,12 +147,14 @@ def _boot(
     stop = threading.Event()
 
     def one(machine: Machine) -> boot.Outcome:
-        made, payload_ = disks.get(suites.SUITES[machine.suite].debian)
+        suite = suites.SUITES[machine.suite]
+        made, payload_ = disks.get(suite.debian)
         its = folder / machine.name
         its.mkdir()
         mark = f"{machine.name}| " if len(machines) > 1 else ""
         plan = boot.Plan(
             image=made,
+            root=installed.disk(made, its / "root.img") if suite.plugin else made.disk,
             payload=payload_,
             folder=its,
             suite=machine.suite,

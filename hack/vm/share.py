@@ -3,7 +3,8 @@ so two machines need half the time. Pure but for the environment.
 
 `SHARE` is `NUMBER/MACHINES`, counted from 1. Every machine computes the same division. `TESTS` is one of
 `SIZES`: on a node that differs from another one in its kernel and runtime, a part of the tests runs, and on
-one that differs in its cgroup driver alone a few: those in which a difference would show.
+one that differs in its cgroup driver alone a few: those in which a difference would show. What only a boot
+shows runs on a node that is made for it.
 """
 
 from __future__ import annotations
@@ -69,19 +70,25 @@ _FEW = {
     "test_cri": ("shared_pods_follow",),
     "test_moving": ("spinning",),
 }
-SIZES: dict[str, dict[str, tuple[str, ...]] | None] = {"whole": None, "part": _PART, "few": _FEW}
-"""By what a suite runs and by file: parts of the names of its tests, none for all of them."""
+_BOOT: dict[str, tuple[str, ...]] = {"test_boot": ()}
+SIZES: dict[str, dict[str, tuple[str, ...]] | None] = {
+    "whole": None,
+    "part": _PART,
+    "few": _FEW,
+    "boot": _BOOT,
+}
+"""By what a suite runs and by file: parts of the names of its tests, none for all of them. None: all but
+those of a boot."""
 
 
 @pytest.hookimpl(trylast=True)  # after -k
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave this machine's share, in the order of collection."""
     chosen = SIZES[os.environ.get("TESTS", "whole")]
-    if chosen is not None:
-        left_out = [item for item in items if not _is_chosen(item, chosen)]
-        items[:] = [item for item in items if _is_chosen(item, chosen)]
-        if left_out:
-            config.hook.pytest_deselected(items=left_out)
+    left_out = [item for item in items if not _is_chosen(item, chosen)]
+    items[:] = [item for item in items if _is_chosen(item, chosen)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
     number, machines = map(int, os.environ.get("SHARE", "1/1").split("/"))
     owners = divide([WEIGHTS.get(item.path.stem, 1.0) for item in items], machines)
     others = [item for item, owner in zip(items, owners, strict=True) if owner != number]
@@ -90,7 +97,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=others)
 
 
-def _is_chosen(item: pytest.Item, chosen: Mapping[str, Sequence[str]]) -> bool:
+def _is_chosen(item: pytest.Item, chosen: Mapping[str, Sequence[str]] | None) -> bool:
+    if chosen is None:
+        return item.path.stem not in _BOOT
     names = chosen.get(item.path.stem)
     return names is not None and (not names or any(name in item.name for name in names))
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import json
 import pathlib
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
 
-import psutil
 import pytest
 
-from reconciler.cli import launched
 from reconciler.runtime.nri import levels
 from tests.e2e import agent as agents
-from tests.e2e import cgroups, node, place, pods, settle, systemd
+from tests.e2e import cgroups, launched, node, place, pods, settle, systemd
 
 # covers: PRD-8.12
 PAYLOAD = pathlib.Path("/opt/payload")
@@ -36,46 +31,14 @@ UNITS = pathlib.Path("/run/systemd/system")
 AT_KUBELETS_START = pathlib.Path("/run/e2e/at-kubelets-start")
 
 
-class Launched(agents.Agent):
-    """The agent that the runtime starts. Its log is the journal's."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._since = time.time()
-
-    def start_runtime(self) -> None:
-        """Have the runtime start it."""
-        systemd.systemctl("restart", "containerd.service")
-
-    def entries(self) -> list[dict[str, Any]]:
-        """The journal's entries of it."""
-        command = ["journalctl", "--no-pager", "--output=json", f"--identifier={launched.IDENTIFIER}"]
-        said = systemd.run(*command, f"--since=@{self._since:.6f}")
-        return [json.loads(line) for line in said.splitlines()]
-
-    def tail(self) -> str:
-        """The end of its log."""
-        return "\n".join(str(entry["MESSAGE"]) for entry in self.entries()[-12:])
-
-    def _records(self) -> Iterator[dict[str, Any]]:
-        for entry in self.entries():
-            yield json.loads(entry["MESSAGE"])
-
-    def seconds_to_register(self) -> float:
-        """From the start of its process to the runtime's `Configure`."""
-        entry = next(entry for entry in self.entries() if "mode.changed" in entry["MESSAGE"])
-        at = dt.datetime.fromisoformat(json.loads(entry["MESSAGE"])["timestamp"])
-        return at.timestamp() - psutil.Process(int(entry["_PID"])).create_time()
-
-
 @pytest.fixture
-async def installed(machine: node.Node) -> AsyncIterator[Launched]:
+async def installed(machine: node.Node) -> AsyncIterator[launched.Launched]:
     """The agent in the runtime's plugin directory; the runtime has not been restarted yet."""
     version = await machine.cri.version()
     level = levels.infer(version.runtime_name, version.runtime_version, "")
     if place.DOOR != "nri" or level <= levels.ZOMBIES_UP_TO:
         pytest.skip(f"NRI {level} of this node's runtime does not synchronize the plugins that it starts")
-    made = Launched()
+    made = launched.Launched()
     made.forget()
     before = CONTAINERD.read_text()
     PLUGIN.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +56,7 @@ async def installed(machine: node.Node) -> AsyncIterator[Launched]:
 
 
 async def test_the_runtime_starts_it_and_a_service_beside_it_takes_over(
-    machine: node.Node, installed: Launched
+    machine: node.Node, installed: launched.Launched
 ) -> None:
     installed.start_runtime()
     await machine.until_answered()

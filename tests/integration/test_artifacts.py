@@ -115,28 +115,32 @@ def make(target: str, destdir: pathlib.Path, *settings: str) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["/opt/cpuset-reconciler", "/srv/agents/cpus"], ids=["usual", "own"])
-def test_an_installation_runs_is_replaced_and_is_undone_whole(tmp_path: pathlib.Path, prefix: str) -> None:
-    (tmp_path / "etc/systemd").mkdir(parents=True)
-    before = snapshot(tmp_path)
-    make("install-node", tmp_path, f"PREFIX={prefix}", "PLUGIN=1")
-    first = snapshot(tmp_path)
-    program = tmp_path / prefix.lstrip("/") / "bin/cpuset-reconciler"
+def test_an_installation_runs_is_moved_is_replaced_and_is_undone_whole(
+    tmp_path: pathlib.Path, prefix: str
+) -> None:
+    staged, root = tmp_path / "staged", tmp_path / "node"
+    (staged / "etc/systemd").mkdir(parents=True)
+    before = snapshot(staged)
+    make("install-node", staged, f"PREFIX={prefix}", "PLUGIN=1")
+    first = snapshot(staged)
+    staged.rename(root)
+    program = root / prefix.lstrip("/") / "bin/cpuset-reconciler"
     # As a runtime starts a plugin: by a link, without a PATH or any other environment.
     link = tmp_path / "linked"
     link.symlink_to(program)
     assert runs(str(link), "--version") == f"cpuset-reconciler {__version__}\n"
     assert GOOD in runs(str(link), *DEMO)
     link.unlink()
-    unit = (tmp_path / "etc/systemd/system/cpuset-reconciler.service").read_text()
+    unit = (root / "etc/systemd/system/cpuset-reconciler.service").read_text()
     assert f"ExecStart={prefix}/bin/cpuset-reconciler run" in unit
-    plugin = tmp_path / f"{node.PLUGINS}/{node.PLUGIN}".lstrip("/")
+    plugin = root / f"{node.PLUGINS}/{node.PLUGIN}".lstrip("/")
     assert os.readlink(plugin) == f"{prefix}/bin/cpuset-reconciler"
-    (tmp_path / "var/lib/cpuset-reconciler").mkdir(parents=True)
-    (tmp_path / "etc/cpuset-reconciler/config.yaml").write_text("isolation: partition\n")
-    make("install-node", tmp_path, f"PREFIX={prefix}")
-    assert (tmp_path / "etc/cpuset-reconciler/config.yaml").read_text() == "isolation: partition\n"
-    shutil.rmtree(tmp_path / "var")
-    (tmp_path / "etc/cpuset-reconciler/config.yaml").write_text("")
-    assert snapshot(tmp_path) == first
-    make("uninstall-node", tmp_path, f"PREFIX={prefix}")
-    assert snapshot(tmp_path) == before
+    (root / "var/lib/cpuset-reconciler").mkdir(parents=True)
+    (root / "etc/cpuset-reconciler/config.yaml").write_text("isolation: partition\n")
+    make("install-node", root, f"PREFIX={prefix}")
+    assert (root / "etc/cpuset-reconciler/config.yaml").read_text() == "isolation: partition\n"
+    shutil.rmtree(root / "var")
+    (root / "etc/cpuset-reconciler/config.yaml").write_text("")
+    assert snapshot(root) == first
+    make("uninstall-node", root, f"PREFIX={prefix}")
+    assert snapshot(root) == before

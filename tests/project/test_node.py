@@ -84,6 +84,17 @@ def test_a_plugin_of_somebody_else_stays(installed: nodes.Node) -> None:
     assert files(installed) == {f"{nodes.PLUGINS}/{nodes.PLUGIN}".lstrip("/")}
 
 
+@pytest.mark.parametrize(
+    ("version", "why"), [("3.10", "what an older Python needs"), ("three", "a version such as 3.14")]
+)
+def test_a_python_that_cannot_be_installed_for_is_refused_before_anything_is_made(
+    version: str, why: str, tmp_path: pathlib.Path
+) -> None:
+    with pytest.raises(SystemExit, match=f"--python {version}: {why}"):
+        nodes.main(["install", "--destdir", str(tmp_path / "node"), "--python", version])
+    assert not (tmp_path / "node").exists()
+
+
 @pytest.mark.parametrize("prefix", ["/", "/opt", "/usr/local/", "opt/x", ""])
 def test_a_prefix_that_is_no_folder_of_its_own_is_refused(prefix: str, tmp_path: pathlib.Path) -> None:
     with pytest.raises(SystemExit, match="a folder of its own"):

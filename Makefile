@@ -19,12 +19,13 @@ FUZZ_ARGS ?=
 IMAGE_ARGS ?=
 CHANGELOG_ARGS ?=
 INSTALL_ARGS ?=
+LOCK_ARGS ?=
 PREFIX ?= /opt/cpuset-reconciler
 DESTDIR ?=
 BENCH_ARGS ?= hook --cpus apart --gap 2 --rounds 5
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-integration test-scripts soak fuzz lint chart image e2e bench build changelog install-node uninstall-node lock protos clean
+.PHONY: help venv demo test test-integration test-scripts soak fuzz lint chart image e2e e2e-cluster bench build changelog install-node uninstall-node lock protos clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +70,9 @@ chart: $(VENV)/.chart ## Check the chart and the kustomizations as Helm, kubectl
 e2e: $(VENV)/.agent ## Run the tests on real nodes in QEMU, as root (SUITE: unstable, trixie, ... or all; E2E_ARGS)
 	$(BIN)/python hack/vm/e2e.py --suite '$(SUITE)' $(E2E_ARGS)
 
+e2e-cluster: $(VENV)/.chart ## Deploy the agent on a real cluster with an emulated node, and test it there: as root, with Go (E2E_ARGS)
+	$(BIN)/python hack/vm/cluster.py $(E2E_ARGS)
+
 image: $(VENV)/.agent ## Build the agent's image without a registry, as root: an OCI archive (IMAGE_ARGS, for example '--base debian:trixie-slim')
 	$(BIN)/python -m hack.image $(IMAGE_ARGS)
 
@@ -88,8 +92,8 @@ uninstall-node: ## Take it away, and give containers back what they had (PREFIX,
 	$(PYTHON) -m hack.node uninstall --destdir '$(DESTDIR)' --prefix '$(PREFIX)' \
 		$(if $(CRI_SOCKET),--cri-socket '$(CRI_SOCKET)') $(if $(KEEP_PLACEMENTS),--keep-placements)
 
-lock: $(VENV)/.checks ## Write hack/requirements/*.txt anew from pyproject.toml (needs uv)
-	$(BIN)/python hack/lock.py
+lock: $(VENV)/.checks ## Write hack/requirements/*.txt anew from pyproject.toml (needs uv; LOCK_ARGS=--modules: the Go modules, with Go)
+	$(BIN)/python hack/lock.py $(LOCK_ARGS)
 
 protos: $(VENV)/.checks ## Generate the protobuf modules from their .proto files
 	$(BIN)/python hack/protos.py

@@ -1,5 +1,9 @@
 """Writes hack/requirements/*.txt: every package that is installed, pinned, with the hashes of its files.
 
+Usage: lock.py [--modules]
+
+With --modules, *.mod and *.sum in their place, with Go, of the versions that stand in the .mod files.
+
 One lock serves Python 3.11 to 3.14 on x86_64 and aarch64: differences are environment markers.
 Needs `uv` on the PATH or beside this interpreter. Reads pyproject.toml, asks the package index.
 """
@@ -10,6 +14,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LOCKS = ROOT / "hack" / "requirements"
@@ -26,7 +31,11 @@ CHART = ["--group", "chart"]
 
 
 def main() -> None:
-    """Compile checks.txt, then the others to the same versions."""
+    """Compile checks.txt, then the others to the same versions; or the modules."""
+    if sys.argv[1:] == ["--modules"]:
+        for mod in LOCKS.glob("*.mod"):
+            _tidy(mod)
+        return
     beside = pathlib.Path(sys.executable).with_name("uv")
     uv = str(beside) if beside.exists() else shutil.which("uv")
     if uv is None:
@@ -39,6 +48,16 @@ def main() -> None:
 
 def _compile(uv: str, groups: list[str], lock: pathlib.Path) -> None:
     subprocess.run([uv, *COMPILE, *groups, "--output-file", str(lock)], cwd=ROOT, check=True)
+
+
+def _tidy(mod: pathlib.Path) -> None:
+    files = {"go.mod": mod, "go.sum": mod.with_suffix(".sum")}
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, file in files.items():
+            shutil.copy(file, f"{scratch}/{name}")
+        subprocess.run(["go", "mod", "tidy"], cwd=scratch, check=True)
+        for name, file in files.items():
+            shutil.copy(f"{scratch}/{name}", file)
 
 
 if __name__ == "__main__":

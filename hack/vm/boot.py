@@ -13,7 +13,7 @@ import subprocess
 import tarfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import image  # noqa: TC002  beside this module, not a third party's
@@ -33,7 +33,7 @@ _POLL_SECONDS = 0.25
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """One machine of `machines` for a suite. `root`, its root disk, stays as it is. `say` is given lines
-    to show, `stop` ends it early."""
+    to show, `stop` ends it early. `devices` are options of QEMU and `words` of the kernel, besides."""
 
     image: image.Image
     root: pathlib.Path
@@ -45,6 +45,8 @@ class Plan:
     long: bool
     say: Callable[[str], None]
     stop: threading.Event
+    devices: Sequence[str] = ()
+    words: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,15 +161,17 @@ def _command(plan: Plan) -> list[str]:
         *("-serial", f"file:{plan.folder / 'console.log'}"),
         *("-device", "virtio-serial-pci", "-chardev", f"file,id=live,path={plan.folder / 'pytest.txt'}"),
         *("-device", "virtserialport,chardev=live,name=live"),
-        *_disk("root", plan.root, "snapshot=on"),
-        *_disk("payload", plan.payload, "readonly=on"),
-        *_disk("results", plan.folder / "results.img", "cache=writethrough"),
+        *disk("root", plan.root, "snapshot=on"),
+        *disk("payload", plan.payload, "readonly=on"),
+        *disk("results", plan.folder / "results.img", "cache=writethrough"),
         *("-kernel", str(plan.image.kernel), "-initrd", str(plan.image.initrd)),
-        *("-append", f"{kernel} {told}"),
+        *plan.devices,
+        *("-append", f"{kernel} {told} {plan.words}"),
     ]
 
 
-def _disk(name: str, path: pathlib.Path, option: str) -> list[str]:
+def disk(name: str, path: pathlib.Path, option: str) -> list[str]:
+    """The options of a disk, which the guest sees as /dev/disk/by-id/virtio-NAME."""
     drive = f"file={path},format=raw,if=none,id={name},{option}"
     return ["-drive", drive, "-device", f"virtio-blk-pci,drive={name},serial={name}"]
 

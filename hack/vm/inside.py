@@ -16,6 +16,7 @@ import sys
 import tarfile
 import time
 
+import member
 import suites
 
 PAYLOAD = pathlib.Path("/opt/payload")
@@ -37,6 +38,8 @@ def main() -> None:
     with open(_present(LIVE_PORT), "wb", buffering=0) as live:
         try:
             _ready(suite)
+            if _told("e2e.member", "0") == "1":
+                member.serve(live)
             live.write(b"the node is up\n")
             code = _test(live, suite)
         finally:
@@ -98,10 +101,11 @@ def _test(live: io.FileIO, suite: suites.Suite) -> int:
     return done.returncode
 
 
-def _told(name: str) -> str:
+def _told(name: str, otherwise: str = "") -> str:
     """A word of the kernel's command line, less its name."""
     words = pathlib.Path("/proc/cmdline").read_text().split()
-    return next(word.removeprefix(f"{name}=") for word in words if word.startswith(f"{name}="))
+    found = (word.removeprefix(f"{name}=") for word in words if word.startswith(f"{name}="))
+    return next(found, otherwise)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 class TroubleError(Exception):
@@ -22,9 +22,9 @@ PACKAGES = {
 """Programs that are needed, and Debian's packages that have them."""
 
 
-def check_programs() -> None:
+def check_programs(packages: Mapping[str, str] = PACKAGES) -> None:
     """Raises TroubleError, naming the packages, where a program is missing."""
-    missing = [package for program, package in PACKAGES.items() if _which(program) is None]
+    missing = [package for program, package in packages.items() if _which(program) is None]
     if missing:
         raise TroubleError(f"a program is missing: install it with `apt-get install {' '.join(missing)}`")
 

@@ -44,7 +44,8 @@ class Probe(Struct, frozen=True):
     enabled: Annotated[
         bool,
         says(
-            "whether an agent that has not answered for ten minutes is started again; switch it off where "
+            "whether an agent that does not serve ten minutes after its start, or has not answered for as "
+            "long, is started again, and an update goes on as soon as a node is served; switch it off where "
             "another instance may serve the host, for this one waits for it in silence"
         ),
     ] = True

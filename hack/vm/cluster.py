@@ -35,6 +35,8 @@ SUITE = "unstable"
 PACKAGES = {**trouble.PACKAGES, "openssl": "openssl", "ip": "iproute2", "go": "golang (1.26 or newer)"}
 ISOLATED = "CLUSTER_IS_ISOLATED"
 """In the environment of the program once it is in a network namespace of its own."""
+TESTS = ("tests/live", "tests/deploy")
+"""The second for what it asks of the program helm, which is here."""
 JOIN_SECONDS = 600
 _MEMBER_BYTES = "256M"
 
@@ -84,7 +86,7 @@ def run(options: argparse.Namespace, passed_on: list[str], cache: pathlib.Path) 
             if options.wait:
                 return _wait(environment)
             expression = ["-k", options.k] if options.k else []
-            pytest = [sys.executable, "-m", "pytest", *(passed_on or ["-v"]), *expression, "tests/live"]
+            pytest = [sys.executable, "-m", "pytest", *(passed_on or ["-v"]), *expression, *TESTS]
             return subprocess.run(pytest, cwd=ROOT, env=environment, check=False).returncode
 
 

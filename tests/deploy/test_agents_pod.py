@@ -148,7 +148,7 @@ def test_the_agent_runs_on_every_node_and_goes_last() -> None:
 
 def test_probes_ask_over_the_socket() -> None:
     container = rendering.container_of(rendering.kustomized(BASE))
-    for probe, ready in (("readinessProbe", True), ("livenessProbe", False)):
+    for probe, ready in (("startupProbe", True), ("readinessProbe", True), ("livenessProbe", False)):
         program, *arguments = container[probe]["exec"]["command"]
         given = main._parse(arguments)
         assert ([program], given.command, given.ready) == (container["command"], "status", ready)

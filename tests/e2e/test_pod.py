@@ -69,7 +69,7 @@ async def test_it_has_no_more_than_the_manifest_gives_and_no_capability(
     for place_ in ("/etc/x", "/usr/bin/cpuset-reconciler", "/opt/cpuset-reconciler/x"):
         code, said = await in_pod.execute("/bin/sh", "-c", f": >> {place_}")
         assert code != 0, said
-    for name in ("readinessProbe", "livenessProbe"):
+    for name in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert (await in_pod.probe(name))[0] == 0, name
 
 

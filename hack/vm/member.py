@@ -75,6 +75,7 @@ def _start_kubelet() -> None:
         "makeIPTablesUtilChains": False,
         "failSwapOn": False,
         "resolvConf": "",
+        "clusterDNS": [control_plane.HOST],  # nobody answers there, and nobody asks
         # The disk is small, and the emulator slow.
         "evictionHard": {"memory.available": "64Mi"},
         "imageGCHighThresholdPercent": 100,

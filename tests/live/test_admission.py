@@ -13,7 +13,7 @@ from tests.deploy import admission
 from tests.live import kubernetes
 from tests.pipeline import cpu_lists
 
-# covers: PRD-13.4
+# covers: PRD-13.3
 NAMESPACE = "judged"
 LISTS = cpu_lists.lists()
 POLICY = admission.policy()

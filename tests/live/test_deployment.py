@@ -10,7 +10,7 @@ from hack.e2e import cluster
 from tests.live import kubernetes
 from tests.live.kubernetes import ONLINE
 
-# covers: PRD-13.1, PRD-13.5, PRD-13.6
+# covers: PRD-13.1, PRD-13.5, PRD-13.7
 
 
 def test_helm_installs_upgrades_and_takes_away_while_containers_run(

@@ -11,6 +11,7 @@ import pytest
 
 from tests.live import kubernetes
 
+# covers: PRD-8.20
 DELIVERED = kubernetes.ROOT / "deploy/containerd/required-plugin.toml"
 SHELL = "node-shell"
 CONFIG = "/etc/containerd/config.toml"

@@ -8,7 +8,6 @@ import subprocess
 
 from tests.live import kubernetes
 
-# covers: PRD-13.8
 PLAYED = re.compile(r"^(\d+) played, (\d+) skipped, (\d+) failed$", re.MULTILINE)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.live import kubernetes
+from tests.live import kubernetes, shells
 
 
 def pytest_configure() -> None:
@@ -24,6 +24,17 @@ def pods() -> Iterator[kubernetes.Pods]:
         yield kubernetes.Pods()
     finally:
         kubernetes.kubectl("delete", "namespace", kubernetes.NAMESPACE, "--timeout=300s")
+
+
+@pytest.fixture
+def shell() -> Iterator[shells.Shell]:
+    """A pod that may do everything on the node, deleted afterwards."""
+    made = shells.Shell()
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
 
 
 @pytest.fixture

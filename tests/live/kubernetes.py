@@ -133,6 +133,13 @@ class Pods:
         done = attempt(*own, "wait", "--for=condition=Ready", limit, *named)
         assert done.returncode == 0, f"{done.stderr}; {told()}"
 
+    def resize(self, name: str, *, cpus: int) -> None:
+        """Give a guaranteed one another number of CPUs, in place."""
+        asked = {kind: {"cpu": str(cpus)} for kind in ("requests", "limits")}
+        patch = {"spec": {"containers": [{"name": "main", "resources": asked}]}}
+        own = ("--namespace", NAMESPACE)
+        kubectl(*own, "patch", "pod", name, "--subresource=resize", f"--patch={json.dumps(patch)}")
+
     def allowed(self, name: str) -> CpuSet:
         """The kernel's word for the container's first process."""
         own = ("--namespace", NAMESPACE, "exec", name, "--")

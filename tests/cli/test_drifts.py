@@ -196,20 +196,31 @@ async def test_what_could_not_be_written_is_told(
         assert len((await printed(capsys, *ask)).splitlines()) == 3
 
 
-async def test_following_tells_what_comes_through_a_restart_of_the_agent(tmp_path: pathlib.Path) -> None:
+@contextlib.asynccontextmanager
+async def following(tmp_path: pathlib.Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The command as a process of its own, which does not outlive the test."""
     socket = ["--api-socket", str(tmp_path / "api.sock"), "--state-dir", str(tmp_path)]
-    command = [*program.COMMAND, "drifts", "--follow", "--output", "json", *socket]
-    async with node.running(tmp_path) as made:
+    process = await asyncio.create_subprocess_exec(
+        *(*program.COMMAND, "drifts", "--follow", "--output", "json", *socket),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=program.ENVIRONMENT,
+        limit=1 << 20,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_following_tells_what_comes_through_a_restart_of_the_agent(tmp_path: pathlib.Path) -> None:
+    async with node.running(tmp_path) as made, contextlib.AsyncExitStack() as stack:
         async with answering(made, tmp_path):
             await drift(made)
             before = time.time()
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=program.ENVIRONMENT,
-                limit=1 << 20,
-            )
+            process = await stack.enter_async_context(following(tmp_path))
             assert process.stdout is not None
             told: list[str] = []
             # It begins with what comes after its start, which takes as long as it takes.

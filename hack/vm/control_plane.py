@@ -58,9 +58,8 @@ def running(programs: pathlib.Path, folder: pathlib.Path) -> Iterator[ControlPla
         _await_ready(pki, started, folder)
         yield ControlPlane(folder=folder, kubeconfig=folder / "admin.kubeconfig")
     finally:
-        for process in reversed(started):
+        for process in reversed(started):  # the API server waits for etcd in vain where that ends first
             process.terminate()
-        for process in started:
             try:
                 process.wait(20)
             except subprocess.TimeoutExpired:

@@ -201,7 +201,8 @@ async def following(tmp_path: pathlib.Path) -> AsyncIterator[asyncio.subprocess.
     """The command as a process of its own, which does not outlive the test."""
     socket = ["--api-socket", str(tmp_path / "api.sock"), "--state-dir", str(tmp_path)]
     process = await asyncio.create_subprocess_exec(
-        *(*program.COMMAND, "drifts", "--follow", "--output", "json", *socket),
+        # What runs in the background of a shell ignores interrupts, and so does what it starts.
+        *("env", "--default-signal=INT", *program.COMMAND, "drifts", "--follow", "--output", "json", *socket),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=program.ENVIRONMENT,

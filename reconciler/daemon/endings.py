@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 
 from reconciler import events, intent, inventory
-from reconciler.daemon import adoption, passes, telling, watching
+from reconciler.daemon import adoption, departed, passes, telling, watching
 from reconciler.host import survivors
 from reconciler.policy import lifecycle, state
 
@@ -44,6 +44,7 @@ class Endings:
         self._wake = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
         means.watching.on_population = self.signalled
+        self._departed = departed.Departed(means.host, self.pod_stopped, means.tell.failed, means.period)
 
     def absorb(self, event: events.Event) -> None:
         """What has happened is so; second chances follow where somebody may have left CPUs to others."""
@@ -56,7 +57,9 @@ class Endings:
         self._follow(before, after)
 
     def synchronized(self, event: events.Synchronized, adoption_: adoption.Adoption) -> None:
-        """Takes a full list; whoever was known, before the agent's start too, and is not in it has ended."""
+        """Takes a full list; whoever was known, before the agent's start too, and is not in it has ended, and
+        so has a pod in it whose cgroup is gone."""
+        event = self._departed.without(event)
         before = self._its.now()
         known = dataclasses.replace(before, inventory=adoption_.known)
         after = adoption_.named(lifecycle.absorb(known, event, self._alive(known, event)))

@@ -1,4 +1,4 @@
-"""Whether processes are left in a cgroup, and one of them. I/O: reads, without a descriptor that is kept.
+"""Whether a cgroup is there, and processes in it, and one of them. I/O: reads, and keeps no descriptor.
 
 `cgroup.events` says whether a process is in a group or in one below it (cgroup-v2.rst, "Core Interface
 Files"). The kernel waits for no write to a cgroup when it is read, and where the group is gone that is one
@@ -37,6 +37,17 @@ class Survivors:
             return False
         except OSError as error:
             return error.errno not in cgroupfs.VANISHED
+
+    def exists(self, path: str) -> bool:
+        """Whether the group is there. Where that cannot be known, it may be."""
+        try:
+            cgroupfs.check_path(path)
+            os.stat(os.path.join(self._root, path))
+        except errors.Malformed:
+            return True
+        except OSError as error:
+            return error.errno not in cgroupfs.VANISHED
+        return True
 
     def one_in(self, path: str) -> int | None:
         """The pid of a process in the group or below it, None where there is none; 0 for one that cannot be

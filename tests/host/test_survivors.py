@@ -71,3 +71,12 @@ def test_a_path_that_leads_out_of_the_tree_is_no_group_and_not_read(
     group(tmp_path, "elsewhere", 1)
     (tmp_path / "mount").mkdir()
     assert not survivors.Survivors(str(tmp_path / "mount")).is_populated(path)
+
+
+def test_a_group_that_may_be_there_exists(tmp_path: pathlib.Path) -> None:
+    its = survivors.Survivors(str(tmp_path))
+    assert not its.exists(GROUP)
+    (tmp_path / GROUP).mkdir(parents=True)
+    assert its.exists(GROUP)
+    assert its.exists("../elsewhere"), "of what is no group below the mount nothing is known"
+    assert not its.exists(f"{GROUP}/cgroup.procs/more")

@@ -186,5 +186,5 @@ def placed(pods: Pods) -> None:
     """A pod with two CPUs of its own, and one that has all others."""
     pods.until_ready("web", "db")
     until("the agent has converged", lambda: bool(status()["converged"]))
-    assert len(pods.allowed("db")) == 2
-    assert pods.allowed("web") == ONLINE - pods.allowed("db")
+    own, others = pods.allowed("db"), pods.allowed("web")
+    assert (len(own), others) == (2, ONLINE - own), f"db may run on {own}; {told()}"

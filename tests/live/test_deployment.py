@@ -47,6 +47,22 @@ def test_helm_installs_upgrades_and_takes_away_while_containers_run(
     assert "cpuset-reconciler" not in left
 
 
+def test_a_pod_that_ends_while_the_agent_is_away_leaves_its_cpus(
+    pods: kubernetes.Pods, taken_away: None, tmp_path: pathlib.Path
+) -> None:
+    deployed = kubernetes.kustomization(tmp_path, "overlays/nri")
+    kubernetes.kubectl("apply", "-k", deployed)
+    kubernetes.until_rolled_out()
+    pods.run("job", cpus=2)
+    pods.until_ready("job")
+    kubernetes.kubectl("delete", "-k", deployed, "--cascade=foreground", "--timeout=300s")
+    pods.delete("job")
+    kubernetes.kubectl("apply", "-k", deployed)
+    kubernetes.until_rolled_out()
+    # Within a period at the latest, and long before kubelet removes the sandbox.
+    kubernetes.until("nobody has CPUs", lambda: kubernetes.status()["pools"]["shared"] == str(ONLINE))
+
+
 @pytest.mark.parametrize(
     ("overlay", "mode"), [("nri", "nri"), ("cri-only", "cri"), ("k3s", "nri"), ("attribution", "nri")]
 )

@@ -67,7 +67,8 @@ def _status(code: int, message: str) -> tuple[int, bytes]:
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A folder with an authority's certificate, a server's for 127.0.0.1, and its key."""
+    """A folder with certificates and their keys: an authority's, which says of itself no more than it has to,
+    one that it has signed, and those of two who sign for themselves."""
     folder = tmp_path_factory.mktemp("certificates")
     new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
     for name, subject in (("ca", "127.0.0.1"), ("stranger", "127.0.0.1"), ("elsewhere", "127.0.0.2")):
@@ -81,6 +82,15 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
             check=True,
             capture_output=True,
         )
+    (folder / "signed.ext").write_text("subjectAltName=IP:127.0.0.1\n")
+    for command in (
+        [*new[:2], *new[3:], "-keyout", "signed.key", "-out", "signed.csr", "-subj", "/CN=signed"],
+        [
+            *("openssl", "x509", "-req", "-in", "signed.csr", "-out", "signed.crt", "-days", "2"),
+            *("-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "signed.ext"),
+        ],
+    ):
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
     return folder
 
 
@@ -159,6 +169,22 @@ def test_a_token_that_was_renewed_is_taken(serving: Serving) -> None:
     with pytest.raises(errors.Usage, match="401 Unauthorized"):
         server.untaint(KEY)
     pathlib.Path(server.account, "token").write_text("another")
+    assert server.untaint(KEY)
+
+
+@pytest.mark.parametrize("serving", ["signed"], indirect=True)
+def test_an_authority_whose_certificate_is_older_than_the_rules_for_them_is_trusted(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = ssl.create_default_context
+
+    def of_python_3_13(*, cafile: str) -> ssl.SSLContext:
+        context = usual(cafile=cafile)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", of_python_3_13)
+    _, server = serving
     assert server.untaint(KEY)
 
 

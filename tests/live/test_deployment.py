@@ -84,7 +84,8 @@ def test_attribution_names_who_wrote(pods: kubernetes.Pods, taken_away: None, tm
     pods.run("db", cpus=2)
     kubernetes.placed(pods)
     (its,) = (entry for entry in kubernetes.status()["containers"] if entry["pod"] == "web")
-    kubernetes.ask("sh", "-c", cluster.WRITE, "sh", its["id"], "0-7")
+    # Who has ended is not named: it stays a moment.
+    kubernetes.ask("sh", "-c", f"{cluster.WRITE}sleep 3", "sh", its["id"], "0-7")
     kubernetes.until("the writer is named", lambda: bool(writers()))
     assert {writer["command"] for writer in writers()} == {"sh"}
     kubernetes.placed(pods)

@@ -158,6 +158,7 @@ def _commands(programs: pathlib.Path, folder: pathlib.Path, pki: _Authority) -> 
             f"--kubelet-client-certificate={pki['admin.crt']}",
             f"--kubelet-client-key={pki['admin.key']}",
             "--kubelet-preferred-address-types=Hostname",
+            "--allow-privileged",
         ],
         "kube-controller-manager": [
             *(str(programs / "kube-controller-manager"), *one, "--use-service-account-credentials"),

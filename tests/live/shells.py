@@ -8,19 +8,20 @@ import tomllib
 from tests.live import kubernetes
 
 NAME = "node-shell"
+ENTER = ("nsenter", "--target", "1", "--mount", "--")
 REQUIRED = kubernetes.ROOT / "deploy/containerd/required-plugin.toml"
 
 
 class Shell:
-    """A pod that has the node's root, and the annotation without which a runtime may insist on the agent."""
+    """A pod that may enter the node's namespaces. Its annotation exempts it where the runtime insists on the
+    agent."""
 
     def start(self) -> None:
         """Make it."""
         its = kubernetes.pod(NAME, namespace="default", annotations={tolerated(): "true"})
         (container,) = its["spec"]["containers"]
         container["securityContext"] = {"privileged": True, "runAsUser": 0}
-        container["volumeMounts"] = [{"name": "root", "mountPath": "/node"}]
-        its["spec"]["volumes"] = [{"name": "root", "hostPath": {"path": "/"}}]
+        its["spec"]["hostPID"] = True
         kubernetes.kubectl("create", "--filename=-", text=json.dumps(its))
         kubernetes.kubectl("wait", "--for=condition=Ready", "--timeout=300s", f"pod/{NAME}")
 
@@ -29,19 +30,22 @@ class Shell:
         kubernetes.kubectl("delete", "pod", NAME, "--timeout=300s")
 
     def run(self, *command: str, text: str = "") -> str:
-        """Run a command in the node's root; its output."""
-        return kubernetes.kubectl("exec", "--stdin", NAME, "--", "chroot", "/node", *command, text=text)
+        """Run a command among the node's own files; its output."""
+        return kubernetes.kubectl("exec", "--stdin", NAME, "--", *ENTER, *command, text=text)
 
     def restart(self, unit: str) -> None:
-        """Have systemd restart a unit, and wait until it has: the command may run by way of that unit."""
+        """Have systemd restart a unit, and wait until it has. The command may run by way of that unit, and
+        not hear of its own success."""
         before = self._invocation(unit)
-        self.run("systemctl", "--no-block", "restart", unit)
+        assert before != ""
+        restart = ("systemctl", "--no-block", "restart", unit)
+        kubernetes.attempt("kubectl", "exec", NAME, "--", *ENTER, *restart)
         kubernetes.until(f"{unit} has restarted", lambda: self._invocation(unit) not in ("", before))
 
     def _invocation(self, unit: str) -> str:
         """What systemd calls the unit's present run, or "" where nobody answers."""
         shown = ("systemctl", "show", "--property=InvocationID", unit)
-        return kubernetes.attempt("kubectl", "exec", NAME, "--", "chroot", "/node", *shown).stdout.strip()
+        return kubernetes.attempt("kubectl", "exec", NAME, "--", *ENTER, *shown).stdout.strip()
 
 
 def tolerated() -> str:

@@ -83,7 +83,11 @@ def test_attribution_names_who_wrote(pods: kubernetes.Pods, taken_away: None, tm
     pods.run("web")
     pods.run("db", cpus=2)
     kubernetes.placed(pods)
-    (its,) = (entry for entry in kubernetes.status()["containers"] if entry["pod"] == "web")
+    (its,) = (
+        entry
+        for entry in kubernetes.status()["containers"]
+        if (entry["pod"], entry["container"]) == ("web", "main")
+    )
     # Who has ended is not named: it stays a moment.
     kubernetes.ask("sh", "-c", f"{cluster.WRITE}sleep 3", "sh", its["id"], "0-7")
     kubernetes.until("the writer is named", lambda: bool(writers()))

@@ -142,7 +142,8 @@ class Node:
                 with contextlib.suppress(errors.Gone):
                     await self.cri.stop_sandbox(pod.sandbox)
                     await self.cri.remove_sandbox(pod.sandbox)
-            except errors.Refused:  # one of its containers is just ending; kubelet tries again, too
+            # A container is just ending, or the runtime waited too long for it; kubelet tries again, too.
+            except (errors.Refused, errors.Retryable):
                 if attempt == _TRIES:
                     raise
             else:

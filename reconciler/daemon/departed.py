@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from reconciler import events
 from reconciler.host import survivors
@@ -38,18 +38,11 @@ class Departed:
         self._looking: asyncio.Task[None] | None = None
 
     def without(self, event: events.Synchronized) -> events.Synchronized:
-        """The list without those that have ended. One look at each pod's cgroup, and one at that of its pause
-        container's processes."""
-        gone, self._empty = set(), {}
-        containers = _by_sandbox(event.containers)
-        for pod in event.pods:
-            if pod.cgroup is None or self._is_populated(pod.cgroup, containers.get(pod.sandbox, ())):
-                continue
-            folder = os.path.dirname(pod.cgroup)
-            if self._is_gone(folder):
-                gone.add(pod.sandbox)
-            else:
-                self._empty[pod.sandbox] = folder
+        """The list without those that have ended. One look at each pause container's processes, and further
+        ones where it has none."""
+        empty = self._without_a_process(event)
+        gone = set(self._gone(empty))
+        self._empty = {sandbox: folder for sandbox, folder in empty.items() if sandbox not in gone}
         if self._empty and self._looking is None:
             self._looking = asyncio.get_running_loop().create_task(self._look(), name="departed")
         if not gone:
@@ -60,9 +53,17 @@ class Departed:
             containers=tuple(its for its in event.containers if its.sandbox not in gone),
         )
 
-    def _is_populated(self, pause: str, containers: Iterable[events.Container]) -> bool:
-        groups = (pause, *(its.cgroup for its in containers if its.cgroup is not None))
-        return any(map(self._host.is_populated, groups))
+    def _without_a_process(self, event: events.Synchronized) -> _Folders:
+        """The pods of which nothing runs, each with its cgroup."""
+        empty = {
+            pod.sandbox: os.path.dirname(pod.cgroup)
+            for pod in event.pods
+            if pod.cgroup is not None and not self._host.is_populated(pod.cgroup)
+        }
+        for its in event.containers:
+            if its.sandbox in empty and its.cgroup is not None and self._host.is_populated(its.cgroup):
+                del empty[its.sandbox]
+        return empty
 
     def _is_gone(self, folder: str) -> bool:
         """Where not even the group above is to be seen, nothing is known."""
@@ -89,12 +90,3 @@ class Departed:
 
     def _gone(self, folders: Mapping[events.SandboxId, str]) -> list[events.SandboxId]:
         return [sandbox for sandbox, folder in folders.items() if self._is_gone(folder)]
-
-
-def _by_sandbox(
-    containers: Iterable[events.Container],
-) -> Mapping[events.SandboxId, list[events.Container]]:
-    found: dict[events.SandboxId, list[events.Container]] = {}
-    for its in containers:
-        found.setdefault(its.sandbox, []).append(its)
-    return found

@@ -33,6 +33,8 @@ CHART = ["--group", "chart"]
 def main() -> None:
     """Compile checks.txt, then the others to the same versions; or the modules."""
     if sys.argv[1:] == ["--modules"]:
+        if shutil.which("go") is None:
+            sys.exit("go is needed to resolve the modules")
         for mod in LOCKS.glob("*.mod"):
             _tidy(mod)
         return

@@ -166,8 +166,7 @@ class Cluster:
         """The kernel's word for the container's first process, which is not the agent's."""
         pod, _, container = key.partition("/")
         done = self._run(self._own("exec", pod, "--container", container, "--", "cat", "/proc/1/status"), "")
-        found = _ALLOWED.search(done.stdout)
-        return CpuSet.parse(found[1], what=key) if found else CpuSet()
+        return allowed(done.stdout, what=key)
 
     def _in_agent(self, *command: str) -> str:
         where = ["--namespace", self._names.agent_namespace]
@@ -202,6 +201,12 @@ class Cluster:
         if done.returncode:
             raise ClusterError(f"kubectl {' '.join(arguments[:6])}: {_last_line(done.stderr)}")
         return done.stdout
+
+
+def allowed(status: str, *, what: str) -> CpuSet:
+    """What a process may run on, of its proc_pid_status(5); empty where it does not say. Raises Malformed."""
+    found = _ALLOWED.search(status)
+    return CpuSet.parse(found[1], what=what) if found else CpuSet()
 
 
 def milli(quantity: str) -> int:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import json
 import os
 import pathlib
@@ -25,9 +24,11 @@ from collections.abc import Iterator
 
 import boot
 import control_plane
+import disks
 import image
 import modules
 import payload
+import runs
 import trouble
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -59,10 +60,8 @@ def main() -> None:
 
 def prepare(cache: pathlib.Path) -> None:
     """Make everything for which others must be asked. Raises TroubleError."""
-    if os.geteuid() != 0:
-        raise trouble.TroubleError("a root file system is built, so this must be run as root")
-    trouble.check_programs(PACKAGES)
-    with _locked(cache):
+    runs.check_host(PACKAGES)
+    with runs.locked(cache):
         for source in (modules.KUBERNETES, modules.CONTAINERD):
             source.programs(cache)
         made, _ = image.get(SUITE, cache, None)
@@ -72,7 +71,7 @@ def prepare(cache: pathlib.Path) -> None:
 
 def run(options: argparse.Namespace, passed_on: list[str], cache: pathlib.Path) -> int:
     """Start the cluster, and test on it. Raises TroubleError."""
-    with _locked(cache):
+    with runs.locked(cache):
         folder = cache / "cluster"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -91,14 +90,6 @@ def run(options: argparse.Namespace, passed_on: list[str], cache: pathlib.Path) 
 
 
 @contextlib.contextmanager
-def _locked(cache: pathlib.Path) -> Iterator[None]:
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@contextlib.contextmanager
 def _node(programs: pathlib.Path, control: control_plane.ControlPlane, cache: pathlib.Path) -> Iterator[None]:
     """A machine that joins; switched off afterwards."""
     made, _ = image.get(SUITE, cache, None)
@@ -108,8 +99,8 @@ def _node(programs: pathlib.Path, control: control_plane.ControlPlane, cache: pa
     shutil.copy(programs / "kubelet", control.folder / "member")
     for program in modules.CONTAINERD.programs(cache).iterdir():
         shutil.copy(program, control.folder / "member")
-    options = ["-q", "-t", "ext4", "-O", "^has_journal", "-d", str(control.folder / "member")]
-    trouble.call(["mke2fs", *options, str(member), _MEMBER_BYTES], log=control.folder / "member.log")
+    log = control.folder / "member.log"
+    disks.write(member, control.folder / "member", _MEMBER_BYTES, log=log, label="member")
     stop = threading.Event()
     with (control.folder / "node.log").open("w") as log:
         plan = boot.Plan(
@@ -190,17 +181,9 @@ def _wait(environment: dict[str, str]) -> int:
 
 
 def _arguments(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    passed_on: list[str] = []
-    if "--" in given:
-        at = given.index("--")
-        given, passed_on = given[:at], given[at + 1 :]
-    parser = argparse.ArgumentParser(prog="hack/vm/cluster.py", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument(
-        "--cache", type=pathlib.Path, default=pathlib.Path("build/vm"), help="default: %(default)s"
-    )
+    parser = runs.parser("hack/vm/cluster.py", __doc__ or "")
     parser.add_argument("--wait", action="store_true", help="test nothing: keep it up until interrupted")
-    parser.add_argument("-k", metavar="EXPRESSION", help="run the tests that match, as pytest's -k")
-    return parser.parse_args(given), passed_on
+    return runs.parse(parser, given)
 
 
 if __name__ == "__main__":

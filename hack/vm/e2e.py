@@ -9,7 +9,6 @@ host is changed outside the cache.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import pathlib
 import shutil
@@ -26,6 +25,7 @@ import failures
 import image
 import installed
 import payload
+import runs
 import suites
 import trouble
 
@@ -45,13 +45,9 @@ def main() -> None:
 
 def run(options: argparse.Namespace, passed_on: list[str]) -> int:
     """Build what is missing, boot, and say how it went. Raises TroubleError."""
-    if os.geteuid() != 0:
-        raise trouble.TroubleError("a root file system is built, so this must be run as root")
-    trouble.check_programs()
+    runs.check_host()
     cache = options.cache.resolve()
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs would share the folder of the run
+    with runs.locked(cache):
         return _run(options, passed_on, cache)
 
 
@@ -154,7 +150,7 @@ def _boot(
         mark = f"{machine.name}| " if len(machines) > 1 else ""
         plan = boot.Plan(
             image=made,
-            root=installed.disk(made, its / "root.img") if suite.plugin else made.disk,
+            root=installed.disk(made, its / "root.img") if suite.tests == "boot" else made.disk,
             payload=payload_,
             folder=its,
             suite=machine.suite,
@@ -194,11 +190,7 @@ def _close(name: str, outcome: boot.Outcome, results: pathlib.Path) -> None:
 
 
 def _arguments(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    passed_on: list[str] = []
-    if "--" in given:
-        at = given.index("--")
-        given, passed_on = given[:at], given[at + 1 :]
-    parser = argparse.ArgumentParser(prog="hack/vm/e2e.py", description=(__doc__ or "").split("\n")[0])
+    parser = runs.parser("hack/vm/e2e.py", __doc__ or "")
     parser.add_argument(
         "--suite",
         type=_suites,
@@ -206,9 +198,6 @@ def _arguments(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
         help=f"all, or some of {', '.join(suites.SUITES)} with commas between (default: %(default)s)",
     )
     parser.add_argument("--mirror", help="where Debian's packages are (default: mmdebstrap's)")
-    parser.add_argument(
-        "--cache", type=pathlib.Path, default=pathlib.Path("build/vm"), help="default: %(default)s"
-    )
     parser.add_argument(
         "--machines", type=int, help="share each suite's tests among so many machines (default: as it says)"
     )
@@ -223,8 +212,7 @@ def _arguments(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     parser.add_argument("--long", action="store_true", help="do what is random as often as a release needs")
     parser.add_argument("--keep", action="store_true", help="keep the disks of the run")
-    parser.add_argument("-k", metavar="EXPRESSION", help="run the tests that match, as pytest's -k")
-    return parser.parse_args(given), passed_on
+    return runs.parse(parser, given)
 
 
 def _suites(text: str) -> list[str]:

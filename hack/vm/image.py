@@ -14,6 +14,7 @@ import tempfile
 from dataclasses import dataclass
 
 import container_image
+import disks
 import trouble
 
 GUEST = pathlib.Path(__file__).with_name("guest")
@@ -96,9 +97,7 @@ def _build(suite: str, folder: pathlib.Path, mirror: str | None) -> None:
         configure(root, CONFIGURATIONS.get(suite, "containerd-v3.toml"))
         shutil.copy(next((root / "boot").glob("vmlinuz-*")), made / "vmlinuz")
         shutil.copy(next((root / "boot").glob("initrd.img-*")), made / "initrd")
-        options = ["-q", "-t", "ext4", "-O", "^has_journal", "-L", "root"]
-        disk = [*options, "-d", str(root), str(made / "root.img"), f"{DISK_BYTES >> 10}k"]
-        trouble.call(["mke2fs", *disk], log=log)
+        disks.write(made / "root.img", root, f"{DISK_BYTES >> 10}k", log=log, label="root")
         root.rename(made / "root")
         (made / "image.json").write_text(json.dumps({"python": _python(made / "root")}))
         made.rename(folder)

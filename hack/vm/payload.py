@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
+import disks
 import image  # noqa: TC002  beside this module, not a third party's
 import trouble
 
@@ -62,10 +63,7 @@ def disk(
     pytest: Sequence[str],
     archive_: pathlib.Path | None,
 ) -> None:
-    """Write the disk image; `pytest` are the arguments that pytest is given in the guest.
-
-    Everything is compiled by the guest's Python on the host: in the emulator that takes half a minute.
-    """
+    """Write the disk image; `pytest` are the arguments that pytest is given in the guest."""
     tree = image_.root / "opt/payload"
     shutil.rmtree(tree, ignore_errors=True)
     ignore = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
@@ -79,9 +77,16 @@ def disk(
         shutil.copy(archive_, tree / "image.tar")
     (tree / "pytest.json").write_text(json.dumps(list(pytest)))
     log = target.with_suffix(".log")
-    # unchecked-hash: the disk is read-only in the guest, and its times are the copy's.
-    compileall = ["python3", "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash", "/opt/payload"]
-    trouble.call(["chroot", str(image_.root), *compileall], log=log)
-    target.unlink(missing_ok=True)
-    options = ["-q", "-t", "ext4", "-O", "^has_journal", "-L", "payload", "-d", str(tree)]
-    trouble.call(["mke2fs", *options, str(target), "384M"], log=log)
+    compiled(tree, image_, log)
+    disks.write(target, tree, "384M", log=log, label="payload")
+
+
+def compiled(tree: pathlib.Path, image_: image.Image, log: pathlib.Path) -> None:
+    """Compile the modules of a folder of the root file system. Raises TroubleError.
+
+    By the guest's Python on the host: in the emulator that takes half a minute.
+    """
+    # unchecked-hash: the disk may be read-only in the guest, and its times are the copy's.
+    compileall = ["python3", "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash"]
+    folder = f"/{tree.relative_to(image_.root)}"
+    trouble.call(["chroot", str(image_.root), *compileall, folder], log=log)

@@ -12,8 +12,8 @@ from typing import Literal
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
     """One kind of node. `driver` is the cgroup driver of kubelet and the runtime, `door` what the agent
-    finds there by itself. `tests` is one of `share.SIZES`. `machines` share them. With `plugin` the agent is
-    in the runtime's plugin directory when the node boots.
+    finds there by itself. `tests` is one of `share.SIZES`. `machines` share them. With `boot`
+    the agent is in the runtime's plugin directory when the node boots.
     """
 
     debian: str
@@ -21,7 +21,6 @@ class Suite:
     door: Literal["nri", "cri"]
     tests: Literal["whole", "part", "few", "boot"]
     machines: int = 1
-    plugin: bool = False
 
 
 SUITES = {
@@ -31,7 +30,7 @@ SUITES = {
     "unstable-cgroupfs": Suite(debian="unstable", driver="cgroupfs", door="nri", tests="few"),
     "trixie-cgroupfs": Suite(debian="trixie", driver="cgroupfs", door="nri", tests="few"),
     "bookworm-cgroupfs": Suite(debian="bookworm", driver="cgroupfs", door="cri", tests="few"),
-    "unstable-plugin": Suite(debian="unstable", driver="systemd", door="nri", tests="boot", plugin=True),
+    "unstable-plugin": Suite(debian="unstable", driver="systemd", door="nri", tests="boot"),
 }
 """By the name that `SUITE` gives them. unstable has Linux 7, containerd 2 with NRI 0.8; trixie Linux 6.12,
 containerd 1.7 with NRI 0.6, which has to be switched on; bookworm Linux 6.1, containerd 1.6 without NRI."""

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from hack.vm import patience
 from reconciler.runtime.nri import levels
 from tests.e2e import agent as agents
 from tests.e2e import cgroups, launched, node, place, pods, settle, systemd
@@ -24,9 +25,6 @@ from reconciler.cli import main
 sys.exit(main.main())
 """
 CONTAINERD = pathlib.Path("/etc/containerd/config.toml")
-NRI_ON = "  disable = false\n"
-NRI_PATIENT = f'{NRI_ON}  plugin_registration_timeout = "60s"\n'
-"""The emulator is slow; how long the agent takes is printed."""
 UNITS = pathlib.Path("/run/systemd/system")
 AT_KUBELETS_START = pathlib.Path("/run/e2e/at-kubelets-start")
 
@@ -43,7 +41,7 @@ async def installed(machine: node.Node) -> AsyncIterator[launched.Launched]:
     before = CONTAINERD.read_text()
     PLUGIN.parent.mkdir(parents=True, exist_ok=True)
     try:
-        CONTAINERD.write_text(before.replace(NRI_ON, NRI_PATIENT))
+        CONTAINERD.write_text(patience.patient(before))
         PLUGIN.write_text(PROGRAM)
         PLUGIN.chmod(0o755)
         yield made

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from hack.e2e import cluster
 from tests.live import kubernetes, shells
 
 
@@ -23,7 +24,7 @@ def pods() -> Iterator[kubernetes.Pods]:
     try:
         yield kubernetes.Pods()
     finally:
-        kubernetes.kubectl("delete", "namespace", kubernetes.NAMESPACE, "--timeout=300s")
+        kubernetes.kubectl("delete", "namespace", kubernetes.NAMESPACE, kubernetes.LIMIT)
 
 
 @pytest.fixture
@@ -42,8 +43,8 @@ def taken_away() -> Iterator[None]:
     """Nothing of the agent is left afterwards, whatever failed."""
     yield
     kubernetes.attempt("helm", "uninstall", "cpuset-reconciler", "--namespace", kubernetes.AGENTS)
-    for label in ("app.kubernetes.io/name=cpuset-reconciler", kubernetes.RESTORER):
+    for label in (cluster.AGENT, kubernetes.RESTORER):
         for kinds in ("daemonset,configmap,serviceaccount", "clusterrole,clusterrolebinding"):
             own = ("kubectl", "--namespace", kubernetes.AGENTS, "delete", kinds, "--selector", label)
-            kubernetes.attempt(*own, "--cascade=foreground", "--timeout=300s")
+            kubernetes.attempt(*own, "--cascade=foreground", kubernetes.LIMIT)
     kubernetes.attempt("kubectl", "taint", "node", kubernetes.node(), f"{kubernetes.TAINT}-")

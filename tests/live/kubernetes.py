@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import re
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -13,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from hack.e2e import cluster
 from reconciler.cpu.idset import CpuSet
 
 NAMED = "LIVE_NODE"
@@ -29,7 +29,8 @@ ONLINE = CpuSet.parse("0-7", what="the emulated node")
 RESTORER = "app.kubernetes.io/name=cpuset-reconciler-restore"
 TAINT = "weka.io/cpus-not-ready"
 PATIENCE = 300.0
-_ALLOWED = re.compile(r"^Cpus_allowed_list:\s*(\S+)$", re.MULTILINE)
+LIMIT = f"--timeout={PATIENCE:.0f}s"
+"""The same for what kubectl waits for."""
 
 Object = dict[str, Any]
 
@@ -79,15 +80,14 @@ def told() -> str:
 
 def until_rolled_out(name: str = AGENT) -> None:
     """Wait until every pod of a DaemonSet of the agent's namespace is new and ready."""
-    limit = f"--timeout={PATIENCE:.0f}s"
-    done = attempt("kubectl", "--namespace", AGENTS, "rollout", "status", name, limit)
+    done = attempt("kubectl", "--namespace", AGENTS, "rollout", "status", name, LIMIT)
     assert done.returncode == 0, f"{name}: {done.stderr}; {told()}"
 
 
-def kustomization(folder: pathlib.Path, deployed: str, tag: str = BUILT) -> str:
+def kustomization(folder: pathlib.Path, deployed: str) -> str:
     """A kustomization in `folder`, as the guide has it, of what is in deploy/kustomize/DEPLOYED; its path."""
     resource = os.path.relpath(ROOT / "deploy/kustomize" / deployed, folder)
-    image = {"name": "cpuset-reconciler", "newName": REPOSITORY, "newTag": tag}
+    image = {"name": "cpuset-reconciler", "newName": REPOSITORY, "newTag": BUILT}
     text = {"resources": [resource], "images": [image], "namespace": AGENTS}
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(text))
     return str(folder)
@@ -121,16 +121,15 @@ def records(event: str) -> list[Object]:
 class Pods:
     """Pods of one sleeping container, in a namespace of their own."""
 
-    def run(self, name: str, *, cpus: int = 0, annotations: Mapping[str, str] | None = None) -> None:
+    def run(self, name: str, *, cpus: int = 0) -> None:
         """Make one: `cpus` whole CPUs make it guaranteed, 0 burstable."""
-        kubectl("create", "--filename=-", text=json.dumps(pod(name, cpus=cpus, annotations=annotations)))
+        kubectl("create", "--filename=-", text=json.dumps(pod(name, cpus=cpus)))
 
     def until_ready(self, *names: str) -> None:
         """Wait until they run."""
         named = [f"pod/{name}" for name in names]
-        limit = f"--timeout={PATIENCE:.0f}s"
         own = ("kubectl", "--namespace", NAMESPACE)
-        done = attempt(*own, "wait", "--for=condition=Ready", limit, *named)
+        done = attempt(*own, "wait", "--for=condition=Ready", LIMIT, *named)
         assert done.returncode == 0, f"{done.stderr}; {told()}"
 
     def resize(self, name: str, *, cpus: int) -> None:
@@ -143,13 +142,13 @@ class Pods:
     def allowed(self, name: str) -> CpuSet:
         """The kernel's word for the container's first process."""
         own = ("--namespace", NAMESPACE, "exec", name, "--")
-        found = _ALLOWED.search(kubectl(*own, "cat", "/proc/1/status"))
-        assert found is not None
-        return CpuSet.parse(found[1], what=name)
+        cpus = cluster.allowed(kubectl(*own, "cat", "/proc/1/status"), what=name)
+        assert cpus
+        return cpus
 
     def delete(self, *names: str) -> None:
         """Delete some, and wait until they are gone."""
-        kubectl("--namespace", NAMESPACE, "delete", "pod", *names, f"--timeout={PATIENCE:.0f}s")
+        kubectl("--namespace", NAMESPACE, "delete", "pod", *names, LIMIT)
 
 
 def pod(

@@ -23,11 +23,11 @@ class Shell:
         container["securityContext"] = {"privileged": True, "runAsUser": 0}
         its["spec"]["hostPID"] = True
         kubernetes.kubectl("create", "--filename=-", text=json.dumps(its))
-        kubernetes.kubectl("wait", "--for=condition=Ready", "--timeout=300s", f"pod/{NAME}")
+        kubernetes.kubectl("wait", "--for=condition=Ready", kubernetes.LIMIT, f"pod/{NAME}")
 
     def stop(self) -> None:
         """Delete it."""
-        kubernetes.kubectl("delete", "pod", NAME, "--timeout=300s")
+        kubernetes.kubectl("delete", "pod", NAME, kubernetes.LIMIT)
 
     def run(self, *command: str, text: str = "") -> str:
         """Run a command among the node's own files; its output."""

@@ -37,7 +37,7 @@ def judged() -> Iterator[str]:
         yield NAMESPACE
     finally:
         kubernetes.kubectl("delete", "--kustomize", folder)
-        kubernetes.kubectl("delete", "namespace", NAMESPACE, "--timeout=300s")
+        kubernetes.kubectl("delete", "namespace", NAMESPACE, kubernetes.LIMIT)
 
 
 def refusals(pods: Mapping[str, Mapping[str, str]]) -> dict[str, str]:

@@ -26,7 +26,7 @@ def test_helm_installs_upgrades_and_takes_away_while_containers_run(
 
     kubernetes.kubectl(
         *("--namespace", kubernetes.AGENTS, "delete", "pod", "--selector"),
-        *("app.kubernetes.io/name=cpuset-reconciler", "--grace-period=0", "--force"),
+        *(cluster.AGENT, "--grace-period=0", "--force"),
     )
     kubernetes.until_rolled_out()
     kubernetes.placed(pods)
@@ -42,7 +42,7 @@ def test_helm_installs_upgrades_and_takes_away_while_containers_run(
     kubernetes.until_rolled_out("daemonset/cpuset-reconciler-restore")
     assert pods.allowed("db") == pods.allowed("web") == ONLINE
     own = ("--namespace", kubernetes.AGENTS, "--selector", kubernetes.RESTORER)
-    kubernetes.kubectl("delete", "daemonset,configmap", *own, "--cascade=foreground", "--timeout=300s")
+    kubernetes.kubectl("delete", "daemonset,configmap", *own, "--cascade=foreground", kubernetes.LIMIT)
     left = kubernetes.kubectl("get", "all,configmap,serviceaccount", "--all-namespaces", "--output=name")
     assert "cpuset-reconciler" not in left
 
@@ -55,7 +55,7 @@ def test_a_pod_that_ends_while_the_agent_is_away_leaves_its_cpus(
     kubernetes.until_rolled_out()
     pods.run("job", cpus=2)
     pods.until_ready("job")
-    kubernetes.kubectl("delete", "-k", deployed, "--cascade=foreground", "--timeout=300s")
+    kubernetes.kubectl("delete", "-k", deployed, "--cascade=foreground", kubernetes.LIMIT)
     pods.delete("job")
     kubernetes.kubectl("apply", "-k", deployed)
     kubernetes.until_rolled_out()

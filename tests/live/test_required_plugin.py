@@ -10,7 +10,6 @@ import pytest
 from tests.live import kubernetes, shells
 
 # covers: PRD-8.20
-DELIVERED = shells.REQUIRED
 CONFIG = "/etc/containerd/config.toml"
 
 
@@ -18,7 +17,7 @@ CONFIG = "/etc/containerd/config.toml"
 def insists(shell: shells.Shell) -> Iterator[None]:
     """A runtime with the delivered option; afterwards, the one that was before."""
     before = shell.run("cat", CONFIG)
-    option = DELIVERED.read_text().replace("version = 3\n", "")
+    option = shells.REQUIRED.read_text().replace("version = 3\n", "")
     try:
         shell.run("tee", CONFIG, text=f"{before}\n{option}")
         shell.restart("containerd.service")
@@ -46,7 +45,7 @@ def test_nothing_starts_without_the_agent_and_the_agent_does(
     kubernetes.until_rolled_out()
     pods.run("db", cpus=2)
     kubernetes.placed(pods)
-    kubernetes.kubectl("delete", "-k", str(tmp_path), "--cascade=foreground", "--timeout=300s")
+    kubernetes.kubectl("delete", "-k", str(tmp_path), "--cascade=foreground", kubernetes.LIMIT)
     pods.run("late")
     kubernetes.until("the late pod is refused", lambda: refused("late"))
     assert len(pods.allowed("db")) == 2

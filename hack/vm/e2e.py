@@ -64,13 +64,17 @@ def _run(options: argparse.Namespace, passed_on: list[str], cache: pathlib.Path)
     )
     began = time.monotonic()
     outcomes = _boot(machines, disks, folder, options.at_once, long=options.long)
+    failed: list[str] = []
     for machine, outcome in zip(machines, outcomes, strict=True):
         results = folder / machine.name / "results"
         _close(machine.name, outcome, results)
         if outcome.code not in (0, NO_TESTS):
             for line in failures.told(results / "junit.xml"):
                 print(f"  {line}")
+            failed += [f"{machine.name}: {test}" for test in failures.names(results / "junit.xml")]
     print(f"all done in {time.monotonic() - began:.0f} s; logs in {folder}")
+    for name in failed:
+        print(f"failed: {name}")
     if not options.keep:
         for disk in folder.rglob("*.img"):
             disk.unlink()

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from reconciler import events, inventory, observed, report
-from reconciler.daemon import answers, guard, passes, telling
-from reconciler.policy import checkpoint, lifecycle, naming, restoring, state
+from reconciler.cpu.idset import CpuSet
+from reconciler.daemon import answers, current, guard, passes, telling
+from reconciler.policy import checkpoint, lifecycle, moving, naming, restoring, state
 from reconciler.runtime.nri import handler
 
 _Asked = TypeVar("_Asked", events.ContainerCreating, events.ContainerUpdating)
@@ -27,15 +28,13 @@ class Adoption:
         self,
         its_passes: passes.Passes,
         its_guard: guard.Guard,
-        now: Callable[[], state.State],
-        become: Callable[[state.State], None],
+        its: current.Current,
         tell: telling.Teller,
     ) -> None:
-        """`now` gives the state, and `become` replaces it."""
+        """`its` is the state that is worked on."""
         self._passes = its_passes
         self._guard = its_guard
-        self._now = now
-        self._become = become
+        self._its = its
         self._tell = tell
         self._task: asyncio.Task[None] | None = None
         self._remembered: checkpoint.Saved | None = None
@@ -51,7 +50,7 @@ class Adoption:
     @property
     def known(self) -> inventory.Inventory:
         """Who is on the node by the latest list; before the first one, who was when that was saved."""
-        return self._now().inventory if self._remembered is None else self._remembered.inventory
+        return self._its.now.inventory if self._remembered is None else self._remembered.inventory
 
     def named(self, after: state.State) -> state.State:
         """The state after a list, in which everyone who is known by another name has what he had under it.
@@ -71,7 +70,7 @@ class Adoption:
 
     def remember(self, saved: checkpoint.Saved) -> None:
         """Go on with this ledger; a list has to confirm it."""
-        self._become(dataclasses.replace(self._now(), ledger=saved.ledger))
+        self._its.replace(dataclasses.replace(self._its.now, ledger=saved.ledger))
         self._remembered = saved
 
     def begin(self) -> None:
@@ -86,8 +85,8 @@ class Adoption:
         self._task = asyncio.get_running_loop().create_task(self._run(), name="adoption")
 
     def _confirm(self, saved: checkpoint.Saved) -> None:
-        now = restoring.confirm(self._now(), saved.shares)
-        self._become(now)
+        now = restoring.confirm(self._its.now, saved.shares)
+        self._its.replace(now)
         self._restored = frozenset(restoring.placed(now))
 
     def then(self, decide: Callable[[_Asked], answers.Answer], event: _Asked) -> answers.Answer:
@@ -119,16 +118,30 @@ class Adoption:
                 self._task = None
 
     async def _attempt(self) -> bool:
-        now = self._now()
+        now = self._its.now
         new = [id_ for id_ in now.inventory.containers if id_ not in now.ledger.intents]
         try:
             looks = await self._passes.looks(now, new if self.done else now.inventory.containers)
-            self._become(lifecycle.retry(lifecycle.adopt(self._now(), observed.asked_for(looks))))
+            running_on = observed.asked_for(looks)
+            before = self._its.now
+            now = lifecycle.retry(lifecycle.adopt(before, running_on))
+            self._its.replace(now)
         except Exception as error:  # noqa: BLE001  it must be tried again, whatever broke it off
             self._tell.failed("adoption", error)
             return False
         self.done = True
-        self._tell.adopted(self._now(), new)
+        self._tell.adopted(now, new)
+        moves = moving.moves(before.ledger, now.ledger)
+        self._tell.moved((its for its in moves if not _is_there(now, its, running_on)), now.ledger)
         self._passes.go_on(self._restored)
         self._restored = frozenset()
         return True
+
+
+def _is_there(now: state.State, move: moving.Move, running_on: Mapping[events.ContainerId, CpuSet]) -> bool:
+    """Whether a container has been moved before, and only its claim had to catch up."""
+    return any(
+        running_on.get(its.id) == move.after
+        for sandbox in now.inventory.sandboxes(move.key.uid)
+        for its in now.inventory.attempts(sandbox, move.key.name)
+    )

@@ -1,21 +1,31 @@
 """The agent's decisions: what each hook of the runtime is answered, and which passes follow. On asyncio.
 
-The state is a value that is replaced here and nowhere else, in the event loop's thread. `create` decides and
-is answered at once; the pool shrinks meanwhile. `start` is the gate: it is answered when the kernel says so.
+`create` decides and is answered at once; the pool shrinks meanwhile. `start` is the gate: it is answered when
+the kernel says so.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from reconciler import errors, events, intent, inventory
 from reconciler.config import schema
 from reconciler.cpu import topology as topologies
-from reconciler.daemon import adoption, answers, endings, guard, passes, telling, transaction, watching
+from reconciler.daemon import (
+    adoption,
+    answers,
+    current,
+    endings,
+    guard,
+    passes,
+    telling,
+    transaction,
+    watching,
+)
 from reconciler.host import survivors
-from reconciler.policy import checkpoint, desired, lifecycle, resizing, reverting
+from reconciler.policy import checkpoint, desired, lifecycle, moving, resizing
 from reconciler.policy import state as states
 from reconciler.runtime.nri import handler
 
@@ -36,8 +46,7 @@ class Agent:
         dry: bool = False,
     ) -> None:
         """With `dry`, every container is let through as it is."""
-        self._state = states.State(terms=terms)
-        self.on_change: Callable[[], object] = lambda: None
+        self.current = current.Current(states.State(terms=terms), tell, self._exclusive_changed)
         self.mode = "none"
         self.reason = "no runtime has connected yet"
         self._config = config
@@ -59,37 +68,30 @@ class Agent:
     ) -> None:
         """Make passes with these, and go on with what was saved; once, before the first event."""
         self._passes = its_passes
-        now = lambda: self.state  # noqa: E731
-        self._adoption = adoption.Adoption(its_passes, self._guard, now, self._become, self._tell)
+        self._adoption = adoption.Adoption(its_passes, self._guard, self.current, self._tell)
         self._endings = endings.Endings(
             endings.Means(
                 host=host,
                 passes=its_passes,
                 watching=self._watching,
                 tell=self._tell,
-                now=now,
-                become=self._become,
+                current=self.current,
                 period=lambda: self._config.pass_interval_seconds,
             )
         )
         if saved is not None:
             self._adoption.remember(saved)
-        self._transactions = transaction.Transactions(its_passes, self._guard, self._take_back, self._tell)
+        self._transactions = transaction.Transactions(its_passes, self._guard, self.current, self._tell)
 
     @property
     def state(self) -> states.State:
         """What everything that is decided is decided by."""
-        return self._state
-
-    @state.setter
-    def state(self, after: states.State) -> None:
-        self._state = after
-        self.on_change()
+        return self.current.now
 
     @property
     def settled(self) -> states.State | None:
         """The state; None while it is not whole, or may be taken back."""
-        return None if self._adoption.unfinished or self._guard.busy else self._state
+        return None if self._adoption.unfinished or self._guard.busy else self.state
 
     @property
     def known(self) -> inventory.Inventory:
@@ -107,7 +109,7 @@ class Agent:
         self._config = config
         terms = states.terms(topology, config)
         if terms != self.state.terms:
-            self._become(lifecycle.retry(dataclasses.replace(self.state, terms=terms)))
+            self.current.become(lifecycle.retry(dataclasses.replace(self.state, terms=terms)))
             self._passes.everything()
 
     def connected(self, peer: handler.Peer) -> None:
@@ -134,19 +136,22 @@ class Agent:
         loop = asyncio.get_running_loop()
         before = self.state
         try:
-            self.state, placement, what = lifecycle.admit(before, event)
+            after, placement, what = lifecycle.admit(before, event)
+            if what.kind in intent.CLAIMING:
+                self._transactions.refuse_beside_another(event.pod.uid)
         except errors.Refused as refused:
             loop.call_soon(self._tell.refused, event, refused)
             if self._dry:
-                self.state = lifecycle.absorb(before, event)
+                self.current.put(lifecycle.absorb(before, event))
                 return _UNADJUSTED
             raise
+        self.current.put(after)
         if what.kind in _ANNOTATED and not self._dry:
-            step = transaction.Transaction(before=before, after=self.state, id_=event.container.id)
+            step = transaction.Transaction(before=before, after=after, id_=event.container.id)
             if step.moves:
                 self._transactions.begin(step)
                 return asyncio.ensure_future(self._create_with_moves(step, event, placement, what))
-        loop.call_soon(self._admitted, before, self.state, event, placement, what)
+        loop.call_soon(self._admitted, before, after, event, placement, what)
         return _UNADJUSTED if self._dry else answers.adjustment(placement)
 
     async def _create_with_moves(
@@ -175,9 +180,11 @@ class Agent:
     ) -> None:
         """What follows a creation, after it was answered."""
         self._tell.admitted(after, event, placement, what)
+        if self._dry:
+            self._tell.moved(moving.moves(before.ledger, after.ledger), after.ledger)
         if before.ledger.exclusive != after.ledger.exclusive:
             self._passes.everything(hook=True)
-        self._become(lifecycle.retry(self.state))
+        self.current.become(lifecycle.retry(self.state))
 
     def start(self, event: events.ContainerStarting) -> asyncio.Future[None]:
         """As `Handler.start`: the gate between a container's birth and its first instruction."""
@@ -206,14 +213,15 @@ class Agent:
             return self._present(id_)
         before = self.state
         try:
+            self._transactions.refuse_beside_another(event.pod.uid)
             after = resizing.resize(before, event)
         except errors.Refused as refused:
             self._tell.resize_refused(before, id_, refused)
             raise
         if after.ledger.claims is before.ledger.claims:
-            self._become(after)
+            self.current.become(after)
             return self._present(id_)
-        self.state = after
+        self.current.put(after)
         step = transaction.Transaction(before=before, after=after, id_=id_)
         self._transactions.begin(step)
         return asyncio.ensure_future(self._resize(step))
@@ -226,7 +234,7 @@ class Agent:
             self._tell.resize_refused(step.before, step.id_, refused)
             raise
         self._tell.resized(step.before, step.after, step.id_)
-        self._become(lifecycle.retry(self.state))
+        self.current.become(lifecycle.retry(self.state))
         return self._present(step.id_)
 
     def _present(self, id_: events.ContainerId) -> handler.Adjustment:
@@ -269,13 +277,9 @@ class Agent:
             return None
         return self._guard.answer(event, self.state, self._config, adopting=self._adoption.under_way)
 
-    def _become(self, after: states.State) -> None:
-        before, self.state = self.state, after
-        if before.ledger.exclusive != after.ledger.exclusive and self._adoption.done:
+    def _exclusive_changed(self) -> None:
+        if self._adoption.done:
             self._passes.everything(hook=True)
-
-    def _take_back(self, step: transaction.Transaction) -> None:
-        self._become(lifecycle.retry(reverting.revert(self.state, step.before, step.after, step.id_)))
 
     def set_mode(self, mode: str, reason: str) -> None:
         """The door to the runtime is `nri`, `cri` or `none` now, for this reason."""

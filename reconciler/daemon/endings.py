@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 
 from reconciler import events, intent, inventory
-from reconciler.daemon import adoption, departed, passes, telling, watching
+from reconciler.daemon import adoption, current, departed, passes, telling, watching
 from reconciler.host import survivors
 from reconciler.policy import lifecycle, state
 
@@ -23,15 +23,14 @@ _Alive = frozenset[events.ContainerId]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
-    """What this works with. `now` gives the state, `become` replaces it, `period` gives the seconds between
-    two looks at what lingers."""
+    """What this works with. `current` holds the state, `period` gives the seconds between two looks at what
+    lingers."""
 
     host: survivors.Survivors
     passes: passes.Passes
     watching: watching.Watching
     tell: telling.Teller
-    now: Callable[[], state.State]
-    become: Callable[[state.State], None]
+    current: current.Current
     period: Callable[[], float]
 
 
@@ -48,22 +47,22 @@ class Endings:
 
     def absorb(self, event: events.Event) -> None:
         """What has happened is so; second chances follow where somebody may have left CPUs to others."""
-        before = self._its.now()
+        before = self._its.current.now
         after = lifecycle.absorb(before, event, self._alive(before, event))
         stopped = isinstance(event, events.ContainerStopped)  # others of its pod may have its CPUs
         if after.ledger.unsatisfied and (stopped or after.ledger.claims is not before.ledger.claims):
             after = lifecycle.retry(after)
-        self._its.become(after)
+        self._its.current.become(after)
         self._follow(before, after)
 
     def synchronized(self, event: events.Synchronized, adoption_: adoption.Adoption) -> None:
         """Takes a full list; whoever was known, before the agent's start too, and is not in it has ended, and
         so has a pod in it whose cgroup is gone."""
         event = self._departed.without(event)
-        before = self._its.now()
+        before = self._its.current.now
         known = dataclasses.replace(before, inventory=adoption_.known)
         after = adoption_.named(lifecycle.absorb(known, event, self._alive(known, event)))
-        self._its.become(after)
+        self._its.current.become(after)
         for id_, container in before.inventory.containers.items():
             if id_ not in after.inventory.containers:
                 self._forget(container)
@@ -79,7 +78,7 @@ class Endings:
 
     def pod_stopped(self, event: events.PodStopped | events.PodRemoved) -> None:
         """The pod's claims end, but for those of which a process is alive."""
-        known = self._its.now().inventory
+        known = self._its.current.now.inventory
         members = [known.containers[id_] for id_ in known.members.get(event.sandbox, ())]
         self.absorb(event)
         for container in members:
@@ -93,7 +92,7 @@ class Endings:
 
     @property
     def _lingering(self) -> _Alive:
-        return self._its.now().inventory.leftovers.lingering
+        return self._its.current.now.inventory.leftovers.lingering
 
     def _alive(self, known: state.State, event: events.Event) -> _Alive:
         """Of the containers that the event ends, those of which a process is alive."""
@@ -136,13 +135,13 @@ class Endings:
             self._looking = None
 
     async def _look_once(self) -> None:
-        now = self._its.now()
+        now = self._its.current.now
         groups = {id_: now.inventory.containers[id_].cgroup for id_ in sorted(self._lingering)}
         try:
             pids = await asyncio.to_thread(self._pids, groups)
             self._saw({id_: pid for id_, pid in pids.items() if pid is not None})
             for id_ in [id_ for id_, pid in pids.items() if pid is None and id_ in self._lingering]:
-                self.stopped(_end(self._its.now(), id_))
+                self.stopped(_end(self._its.current.now, id_))
         except Exception as error:  # noqa: BLE001  it must be looked at again, whatever broke it off
             self._its.tell.failed("leftovers", error)
 
@@ -150,11 +149,11 @@ class Endings:
         return {id_: self._its.host.one_in(path) for id_, path in groups.items() if path is not None}
 
     def _saw(self, pids: Mapping[events.ContainerId, int]) -> None:
-        now = self._its.now()
+        now = self._its.current.now
         known = inventory.seen(now.inventory, pids)
         if known is not now.inventory:
             now = dataclasses.replace(now, inventory=known)
-            self._its.become(now)
+            self._its.current.become(now)
         for id_ in (now.inventory.leftovers.forgotten & pids.keys()) - self._told:
             self._told.add(id_)
             self._its.tell.claim_lingers(now, id_)

@@ -196,7 +196,7 @@ def _remember(
     its_agent.attach(its_passes, survivors.Survivors(chosen.cgroup_root), saved)
     write = None if chosen.dry else tell.counters.checkpointing(checkpoint.write, time.time)
     saver = saving.Saver(chosen.checkpoint, origin, lambda: its_agent.settled, tell, write=write)
-    its_agent.on_change = saver.changed
+    its_agent.current.on_change = saver.changed
     return saver
 
 

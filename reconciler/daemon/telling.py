@@ -82,11 +82,12 @@ class Teller:
         names = status.names(event.pod, event.container)
         self._log.warning("placement.refused", **names, reason=str(refused))
 
-    def moved(self, moves: Iterable[moving.Move], pod: str) -> None:
-        """Integer containers have made room for `pod` (`namespace/name`), each where it was moved to."""
+    def moved(self, moves: Iterable[moving.Move], after: state.Ledger) -> None:
+        """Integer containers have made room for others, each where it has its claim `after` that."""
         for move in moves:
             self.counters.moves += 1
             namespace, _, name = move.pod.partition("/")
+            takers = moving.room_for(after, move)
             self._log.info(
                 "placement.moved",
                 namespace=namespace,
@@ -94,7 +95,7 @@ class Teller:
                 container=move.key.name,
                 cpus_before=str(move.before),
                 cpus=str(move.after),
-                reason=f"{move.before} -> {move.after}, to make room for {pod}",
+                reason=f"{move.before} -> {move.after}, to make room for {', '.join(takers) or 'others'}",
             )
 
     def resized(self, before: state.State, after: state.State, id_: events.ContainerId) -> None:

@@ -7,12 +7,12 @@ back, and so do they. On asyncio. PRD 4.8.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from reconciler import errors, events
-from reconciler.daemon import guard, passes, telling
-from reconciler.policy import moving, state
+from reconciler.daemon import current, guard, passes, telling
+from reconciler.policy import lifecycle, moving, reverting, state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +31,9 @@ class Transaction:
         )
 
     @property
-    def pod(self) -> str:
-        """The pod that it is about, as `namespace/name`."""
-        pod = self.after.pod_of(self.after.inventory.containers[self.id_])
-        return f"{pod.namespace}/{pod.name}"
+    def uid(self) -> events.PodUid:
+        """The pod that it is about."""
+        return self.after.pod_of(self.after.inventory.containers[self.id_]).uid
 
     @property
     def _own(self) -> state.ClaimKey | None:
@@ -62,15 +61,24 @@ class Transactions:
         self,
         its_passes: passes.Passes,
         its_guard: guard.Guard,
-        take_back: Callable[[Transaction], None],
+        its: current.Current,
         tell: telling.Teller,
     ) -> None:
-        """`take_back` replaces the state by one in which the step was not made."""
+        """`its` is the state that is worked on."""
         self._passes = its_passes
         self._guard = its_guard
-        self._take_back = take_back
+        self._its = its
         self._tell = tell
         self._begun: dict[events.ContainerId, asyncio.Future[list[str]]] = {}
+        self._unfinished: set[events.PodUid] = set()
+
+    def refuse_beside_another(self, uid: events.PodUid) -> None:
+        """Raises Refused while a step about this pod is unfinished: what it has changed may be taken back.
+
+        The runtime then asks again though the step's own hook has not been answered: it has given that up.
+        """
+        if uid in self._unfinished:
+            raise errors.Refused(guard.TOO_LATE, "time")
 
     def begin(self, step: Transaction) -> None:
         """Begin with a step that is in force from this moment on; `carry_out` must follow.
@@ -79,6 +87,7 @@ class Transactions:
         who is still on the CPUs that others are to have.
         """
         self._guard.begin(step.id_)
+        self._unfinished.add(step.uid)
         self._begun[step.id_] = self._settle(step)
 
     async def carry_out(self, step: Transaction, trouble: str) -> None:
@@ -91,17 +100,29 @@ class Transactions:
             why = _why(await self._begun.pop(step.id_))
             given_up = self._guard.has_given_up(step.id_)
             if not why and not given_up:
-                self._tell.moved(step.moves, step.pod)
+                self._tell.moved(step.moves, step.after.ledger)
                 return
-            self._take_back(step)
+            stayed = self._take_back(step)
             await self._settle(step)
         finally:
+            self._unfinished.discard(step.uid)
             self._guard.end(step.id_)
         reason = why or "it took too long"
+        put_back = "whoever could go back" if stayed else "everything"
         raise errors.Refused(
-            f"{trouble}: {reason}; everything was put back, and it will be tried again",
+            f"{trouble}: {reason}; {put_back} was put back, and it will be tried again",
             "writes" if why else "time",
         )
+
+    def _take_back(self, step: Transaction) -> Sequence[moving.Move]:
+        """Replace the state by one in which the step was not made; who has to stay where it was moved to."""
+        self._its.replace(reverting.revert(self._its.now, step.before, step.after, step.id_))
+        ledger = self._its.now.ledger
+        moved = moving.moves(step.before.ledger, ledger)
+        stayed = [move for move in step.moves if move in moved]
+        self._tell.moved(stayed, ledger)
+        self._its.become(lifecycle.retry(self._its.now))
+        return stayed
 
     def _settle(self, step: Transaction) -> asyncio.Future[list[str]]:
         """Let a pass over everything settle what the step is about: the verdicts on who is concerned."""

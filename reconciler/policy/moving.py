@@ -41,6 +41,13 @@ def moves(before: state.Ledger, after: state.Ledger) -> tuple[Move, ...]:
     return tuple(sorted(found, key=lambda move: move.key))
 
 
+def room_for(after: state.Ledger, move: Move) -> tuple[str, ...]:
+    """Who has the CPUs in `after` that a mover has left: pods as `namespace/name`, sorted. Linear in the
+    claims."""
+    takers = (claim for key, claim in after.claims.items() if key != move.key)
+    return tuple(sorted({claim.pod for claim in takers if not claim.cpus.isdisjoint(move.before)}))
+
+
 def make_room(now: state.State, new: state.Claim, annotation: str) -> state.Ledger:
     """The ledger in which no integer container holds a CPU of `new`. Raises Refused, naming who stays.
 

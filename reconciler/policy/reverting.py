@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from reconciler import events, intent, inventory
 from reconciler.policy import bounds, state
@@ -47,13 +47,15 @@ class _Step:
     ) -> None:
         self._now = now
         self._floor = dataclasses.replace(before, terms=now.terms)
-        self._changed = {
+        changed = {
             key: before.ledger.claims.get(key)
             for key in {*before.ledger.claims, *after.ledger.claims}
             if _is_as_left(now, before, after, key)
         }
         container = after.inventory.containers[id_]
         self._pod = after.pod_of(container)
+        taken = frozenset(self._taken_since(before, id_))
+        self._changed = {key: was for key, was in changed.items() if was is not None or key not in taken}
         keys = {
             state.claim_key(self._pod, container, what)
             for what in (before.ledger.intents.get(id_), after.ledger.intents.get(id_))
@@ -61,6 +63,15 @@ class _Step:
         }
         self.own = {key for key in keys if before.ledger.claims.get(key) != after.ledger.claims.get(key)}
         """The claim that the step was about, if it changed it."""
+
+    def _taken_since(self, before: state.State, id_: events.ContainerId) -> Iterator[state.ClaimKey]:
+        """The claims that others of its pod have come to run on, as another attempt of it may have."""
+        known = self._now.inventory
+        for sandbox in known.sandboxes(self._pod.uid):
+            for member in known.members.get(sandbox, inventory.NOBODY):
+                what = self._now.ledger.intents.get(member)
+                if what is not None and member != id_ and member not in before.inventory.containers:
+                    yield state.claim_key(known.pods[sandbox], known.containers[member], what)
 
     def back(self) -> _Claims:
         """The claims that go back to what they were."""

@@ -56,6 +56,16 @@ async def test_a_dry_agent_refuses_nobody_and_places_nobody(tmp_path: pathlib.Pa
     assert [record["pod"] for record in made.records("placement.refused")] == ["greedy"]
 
 
+async def test_a_dry_agent_says_who_would_move(tmp_path: pathlib.Path) -> None:
+    async with node.running(tmp_path, dry=True) as made:
+        await made.run(DB, INTEGER)
+        listed = pods.guaranteed("listed", cores="2-3")
+        await made.run(listed, pods.container(listed, whole=2))
+        assert made.kernel.attempts == []
+    [told] = made.records("placement.moved")
+    assert (told["pod"], told["cpus_before"], told["cpus"]) == ("db", "2-3", "4-5")
+
+
 async def test_a_dry_agent_lets_creations_through_during_its_adoption(tmp_path: pathlib.Path) -> None:
     async with node.running(tmp_path, dry=True, ready=False) as made:
         made.make(SHARED, "0-7")

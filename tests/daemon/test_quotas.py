@@ -163,7 +163,7 @@ async def test_a_resize_to_a_fraction_gives_back_what_the_runtime_does_not_write
     async with node.running(tmp_path, LIFT, watch=True) as made:
         await run(made, DB, MAIN)
         event = events.ContainerUpdating(pod=DB, container=MAIN, limits=HALF)
-        made.agent.state = resizing.resize(made.agent.state, event)
+        made.agent.current.put(resizing.resize(made.agent.state, event))
         await everything(made)
         assert (made.cpus(MAIN), both(made)) == ("0-7", ("50000 100000", "50000 100000"))
         [entry] = made.status()["containers"]
@@ -180,7 +180,7 @@ async def test_a_resize_to_more_cpus_leaves_the_quota_lifted(tmp_path: pathlib.P
     async with node.running(tmp_path, LIFT, watch=True) as made:
         await run(made, DB, MAIN)
         event = events.ContainerUpdating(pod=DB, container=MAIN, limits=larger)
-        made.agent.state = resizing.resize(made.agent.state, event)
+        made.agent.current.put(resizing.resize(made.agent.state, event))
         for file in (PODS, OWN):
             made.put(MAIN, "300000 100000", file)
         await everything(made)

@@ -103,7 +103,7 @@ async def test_not_while_the_pass_that_places_what_runs_is_under_way(
             if made.agent.state.ledger.intents:
                 made.kernel.hold()
 
-        made.agent.on_change = hold_what_follows_the_adoption
+        made.agent.current.on_change = hold_what_follows_the_adoption
         ready = readiness.Readiness(
             notify.Notifier(str(tmp_path / "notify")), logs.configure("json", made.log)
         )

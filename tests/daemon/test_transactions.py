@@ -9,10 +9,11 @@ import pathlib
 import pytest
 
 from reconciler import errors, events
+from reconciler.policy import checkpoint
 from reconciler.runtime.nri.handler import Adjustment
 from tests.daemon import node, pods
 
-# covers: PRD-2.12, PRD-4.8, PRD-5.6
+# covers: PRD-2.12, PRD-4.8, PRD-4.14, PRD-5.6, PRD-5.10
 
 WEB = pods.pod("web")
 SHARED = pods.container(WEB)
@@ -109,6 +110,115 @@ async def test_a_creation_that_the_runtime_has_given_up_is_undone(tmp_path: path
             await answer
         assert made.agent.state.ledger == before.ledger
         assert made.cpus(INTEGER) == "2-3"
+
+
+async def test_while_a_creation_is_undone_its_pod_is_refused_another(tmp_path: pathlib.Path) -> None:
+    """Who asks again at once would be given a claim that is about to be taken back."""
+    async with node.running(tmp_path) as made:
+        await made.run(WEB, SHARED)
+        await made.run(DB, INTEGER)
+        made.kernel.hold()
+        answer = asyncio.ensure_future(made.create(LISTED, PINNED))
+        await asyncio.sleep(0.02)
+        with pytest.raises(errors.Refused, match="could not be made ready in time"):
+            made.agent.guard(CREATING)
+        again = pods.container(LISTED, whole=2, attempt=2)
+        with pytest.raises(errors.Refused, match="could not be made ready in time; it will be tried again"):
+            await made.create(LISTED, again)
+        made.kernel.release()
+        with pytest.raises(errors.Refused, match="it took too long; everything was put back"):
+            await answer
+        assert (made.cpus(INTEGER), made.cpus(SHARED)) == ("2-3", "0-1,4-7")
+        assert made.records("placement.moved") == []
+        await made.run(LISTED, again)
+        assert [made.cpus(its) for its in (INTEGER, again, SHARED)] == ["4-5", "2-3", "0-1,6-7"]
+    [moved] = made.records("placement.moved")
+    assert moved["reason"] == "2-3 -> 4-5, to make room for default/listed"
+
+
+async def test_while_a_resize_is_undone_another_of_the_same_pod_is_refused(tmp_path: pathlib.Path) -> None:
+    async with node.running(tmp_path) as made:
+        await made.run(WEB, SHARED)
+        await made.run(DB, INTEGER)
+        made.kernel.hold()
+        answer = resize(made, 4)
+        await asyncio.sleep(0.02)
+        limits = events.CpuLimits(shares=4096, quota=400_000, period=100_000)
+        event = events.ContainerUpdating(pod=DB, container=INTEGER, limits=limits)
+        with pytest.raises(errors.Refused, match="could not be made ready in time"):
+            made.agent.guard(event)
+        with pytest.raises(errors.Refused, match="could not be made ready in time"):
+            made.agent.update(event)
+        made.kernel.release()
+        with pytest.raises(errors.Refused, match="it took too long; everything was put back"):
+            await answer
+        assert made.cpus(INTEGER) == "2-3"
+        assert await resize(made, 4) == Adjustment(cpus="0-3")
+
+
+async def test_who_appears_meanwhile_keeps_what_it_runs_on(tmp_path: pathlib.Path) -> None:
+    """The runtime goes on without the agent where it waits no longer: another attempt is there, unasked."""
+    async with node.running(tmp_path) as made:
+        await made.run(WEB, SHARED)
+        await made.run(DB, INTEGER)
+        made.kernel.hold()
+        answer = asyncio.ensure_future(made.create(LISTED, PINNED))
+        await asyncio.sleep(0.02)
+        with pytest.raises(errors.Refused, match="could not be made ready in time"):
+            made.agent.guard(CREATING)
+        again = pods.container(LISTED, whole=2, attempt=2)
+        made.make(again)
+        starting = asyncio.ensure_future(made.start(LISTED, again))
+        await asyncio.sleep(0.02)
+        made.kernel.release()
+        with pytest.raises(errors.Refused, match="it took too long; whoever could go back was put back"):
+            await answer
+        await starting
+        await made.quiet()
+        assert [made.cpus(its) for its in (INTEGER, again, SHARED)] == ["4-5", "2-3", "0-1,6-7"]
+        assert made.status()["pools"]["exclusive"] == "2-5"
+    assert [told["cpus"] for told in made.records("placement.moved")] == ["4-5"]
+
+
+@pytest.mark.parametrize("listed", [False, True], ids=["it appears", "it is in a list"])
+async def test_who_moves_for_a_pod_that_nobody_asked_about_is_told(
+    tmp_path: pathlib.Path, *, listed: bool
+) -> None:
+    async with node.running(tmp_path) as made:
+        await made.run(DB, INTEGER)
+        made.make(PINNED)
+        if listed:
+            await made.synchronize((DB, INTEGER), (LISTED, PINNED))
+        else:
+            await made.agent.appeared(events.ContainerStarting(pod=LISTED, container=PINNED))
+            await made.quiet()
+        assert (made.cpus(INTEGER), made.cpus(PINNED)) == ("4-5", "2-3")
+    [moved] = made.records("placement.moved")
+    fields = ("pod", "cpus_before", "cpus", "reason")
+    assert [moved[key] for key in fields] == [
+        "db",
+        "2-3",
+        "4-5",
+        "2-3 -> 4-5, to make room for default/listed",
+    ]
+
+
+async def test_who_was_moved_before_the_agent_was_killed_is_not_told_again(tmp_path: pathlib.Path) -> None:
+    """The move is newer than the checkpoint: the claim follows, and nothing happens on the node."""
+    async with node.running(tmp_path / "first") as made:
+        await made.run(DB, INTEGER)
+        now = made.agent.state
+    saved = checkpoint.Saved(origin=checkpoint.Origin(), ledger=now.ledger, inventory=now.inventory)
+    async with node.running(tmp_path / "second", ready=False, saved=saved) as made:
+        made.make(INTEGER, "4-5")
+        made.make(PINNED, "2-3", "0")
+        await made.synchronize((DB, INTEGER), (LISTED, PINNED))
+        assert (made.cpus(INTEGER), made.cpus(PINNED)) == ("4-5", "2-3")
+        assert {entry["pod"]: entry["claim"] for entry in made.status()["containers"]} == {
+            "db": "4-5",
+            "listed": "2-3",
+        }
+    assert made.records("placement.moved") == []
 
 
 async def test_a_container_that_grows_has_its_cpus_before_the_resize_is_answered(

@@ -107,6 +107,13 @@ class Agent:
             await asyncio.sleep(0.1)
         raise AssertionError(f"not converged after {_PATIENCE:g} s: {last}; log ends: {self.tail()}")
 
+    async def until_exclusive(self, cpus: str) -> None:
+        """Wait until exactly these CPUs are exclusive."""
+        until = time.monotonic() + _PATIENCE
+        while (has := (await self.status())["pools"]["exclusive"]) != cpus:
+            assert time.monotonic() < until, f"exclusive are {has!r}, not {cpus!r}; log ends: {self.tail()}"
+            await asyncio.sleep(0.1)
+
     def records(self, event: str, **fields: object) -> list[dict[str, Any]]:
         """The log records of a kind, oldest first, that have these fields."""
         return [
@@ -131,8 +138,9 @@ class Agent:
         shutil.copy(self.log, folder / f"{name.replace('/', '_')[:120]}.jsonl")
 
     def tail(self) -> str:
-        """The end of its log."""
-        return "\n".join(self.log.read_text().splitlines()[-12:])
+        """The end of its log, but for passes that found nothing."""
+        told = [record for record in self._records() if record.get("differences") != 0]
+        return "\n".join(map(json.dumps, told[-12:]))
 
     def _records(self) -> Iterator[dict[str, Any]]:
         for line in self.log.read_text().splitlines():

@@ -39,5 +39,6 @@ async def test_the_tree_alone_places_pods_and_the_runtimes_list_moves_nobody(
             door.kill()
         await tree.start()
         await machine.delete("db")
+        await tree.until_exclusive("")  # the tree shows its containers' end before its own
         await settle.settle(machine, tree)
         assert machine.cgroup(web, follows).allowed() == {"0-7"}

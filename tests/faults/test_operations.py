@@ -107,7 +107,7 @@ async def test_a_hook_costs_the_same_among_few_and_among_many(tmp_path: pathlib.
     counts = []
     async with node.running(tmp_path) as made:
         for size in (FEW, FEW, MANY):
-            made.agent.state = crowded(made, size)
+            made.agent.current.put(crowded(made, size))
             await made.quiet()
             counts.append(await instructions(functools.partial(HOOKS[hook], made)))
             await made.quiet()

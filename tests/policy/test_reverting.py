@@ -73,6 +73,18 @@ def test_who_moved_stays_where_it_is_to_go_when_its_cpus_are_someone_elses_now()
     assert held(reverting.revert(since, before, after, event.container.id)) == {"db": "4-5", "other": "2"}
 
 
+def test_a_claim_that_another_attempt_runs_on_by_now_stays() -> None:
+    event = annotated("2-3", 2)
+    before = node(DB)
+    after = admitted(before, event)
+    again = dataclasses.replace(event.container, id=events.ContainerId("again"))
+    since = lifecycle.absorb(after, events.ContainerStarting(pod=event.pod, container=again))
+    back = reverting.revert(since, before, after, event.container.id)
+    assert held(back) == held(after) == {"db": "4-5", "listed": "2-3"}
+    assert event.container.id not in back.inventory.containers
+    assert again.id in back.ledger.intents
+
+
 def test_who_shrank_keeps_its_new_size_when_someone_else_has_its_cpus_now() -> None:
     before = node(DB)
     after = resized(before, DB, samples.whole(1))

@@ -190,7 +190,7 @@ class Node:
 
 
 async def _insist(call: Callable[[], Awaitable[_T]]) -> _T:
-    """Try again, as kubelet does, where the agent says that it needed too long; each time is written down.
+    """Try again after a while, as kubelet does, where the agent needed too long; each time is written down.
 
     An emulated machine on a busy host can be slower than the runtime's time-out.
     """
@@ -203,6 +203,8 @@ async def _insist(call: Callable[[], Awaitable[_T]]) -> _T:
                 raise
             with (pathlib.Path(os.environ["RESULTS"]) / "retries.txt").open("a") as retries:
                 retries.write(f"{refused}\n")
+            # The agent may still be at work, taking back what it was too slow for.
+            await asyncio.sleep(tries)
             tries += 1
 
 

@@ -70,7 +70,9 @@ class _Step:
         for sandbox in known.sandboxes(self._pod.uid):
             for member in known.members.get(sandbox, inventory.NOBODY):
                 what = self._now.ledger.intents.get(member)
-                if what is not None and member != id_ and member not in before.inventory.containers:
+                if what is None or what.kind not in intent.CLAIMING or member == id_:
+                    continue
+                if member not in before.inventory.containers:
                     yield state.claim_key(known.pods[sandbox], known.containers[member], what)
 
     def back(self) -> _Claims:

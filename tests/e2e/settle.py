@@ -10,6 +10,7 @@ from typing import Any
 from reconciler import errors, inventory
 from tests.e2e import agent as agents
 from tests.e2e import cgroups, kubelet, node
+from tests.scenarios import ground
 
 _PATIENCE = 60.0
 _OFFLINE = pathlib.Path("/sys/devices/system/cpu/offline")
@@ -58,6 +59,8 @@ async def _lag(machine: node.Node, status: dict[str, Any]) -> str:
         wanted_mems = entry["desired"]["mems"]
         if wanted_mems is not None and have.mems != wanted_mems:
             return f"{have.path} has memory nodes {have.mems!r}, wanted is {wanted_mems!r}"
+        if lag := ground.quota_lag(entry, at[entry["id"]].read):
+            return lag
     return ""
 
 

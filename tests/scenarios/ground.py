@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -76,6 +77,15 @@ class Ground(Protocol):
 
     async def status(self) -> dict[str, Any]:
         """The agent's status document."""
+
+
+def quota_lag(entry: dict[str, Any], read: Callable[[str], str]) -> str:
+    """The first `cpu.max` that is limited and should not be by an entry of the status, or conversely;
+    "" without one. `read` reads a file by its path from the container's cgroup."""
+    for file, wish in entry["desired"]["quotas"].items():
+        if wish and (wish == "max") != (has := read(file)).startswith("max"):
+            return f"{entry['pod']}/{entry['container']}: {file} is {has!r}, wanted is {wish!r}"
+    return ""
 
 
 async def play(scenario: model.Scenario, ground: Ground) -> None:

@@ -156,8 +156,17 @@ class SimulatedGround:
         await self._until(lambda status: status["pools"]["offline"] == offline)
 
     async def settle(self) -> None:
-        """As `Ground.settle`."""
-        await self._until(lambda status: status["converged"])
+        """As `Ground.settle`. A quota that the runtime writes is found some time after that."""
+        await self._until(
+            lambda status: status["converged"] and not any(map(self._lag, status["containers"]))
+        )
+
+    def _lag(self, entry: dict[str, Any]) -> str:
+        record = self.runtime.containers.get(entry["id"])
+        if record is None or record.cgroup is None:
+            return ""
+        folder = pathlib.Path(self.tree.root, record.cgroup)
+        return ground.quota_lag(entry, lambda file: (folder / file).read_text())
 
     async def seen(self, key: str) -> ground.Seen:
         """As `Ground.seen`: with a shell's eyes. What a shell wrote is effective once it is worked out."""

@@ -61,9 +61,9 @@ class Passes:
 
     @property
     def busy(self) -> bool:
-        """Whether a pass that a decision made necessary is under way or asked for; routine looks do not
-        count."""
-        return self._deciding or self._hook
+        """Whether a pass that a decision made necessary is under way or asked for, or any that writes; looks
+        that find nothing do not count."""
+        return self._deciding or self._hook or (self._began is not None and self._walker.has_writes)
 
     def seconds(self) -> float:
         """How long the pass that is under way has taken, or waited for the worker; 0 without one."""

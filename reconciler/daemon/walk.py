@@ -111,6 +111,8 @@ class Walker:
         self._clock = clock
         self._passes = 0
         self._planned: plan.Plan = ()
+        self.has_writes = False
+        """Whether the pass that is under way, or else the last one, has come to writes. For any thread."""
 
     def run(self, now: state.State, request: Request) -> Done:
         """Make one pass over `now`."""
@@ -123,6 +125,7 @@ class Walker:
         scope = None if request.scope is None else request.scope | request.gates
         walls = self._isolating.steps(now, scope, request.found_by, request.found_at, begin)
         aside, back = self._slicing.steps(now, scope, request.found_by, request.found_at, begin)
+        self.has_writes = bool(aside or walls.first)
         # Who is no partition any more has its CPUs by its cpuset again, and is looked at after that.
         away = () if self._dry else executor.execute(aside, now, self._tree)
         first = () if self._dry else executor.execute(walls.first, now, self._tree, away)
@@ -134,6 +137,7 @@ class Walker:
         if self._dry:
             every_step = (*aside, *walls.first, *steps, *walls.last, *back)
             return self._stop_dry(now, request, looks, every_step)
+        self.has_writes |= bool(steps or walls.last or back)
         silent = sum(self._book.fights.conflict(its.container) is not None for its in differences)
         results = executor.execute(steps, now, self._tree, (*away, *first))
         last = executor.execute(walls.last, now, self._tree, (*away, *first, *results))

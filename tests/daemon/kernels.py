@@ -30,15 +30,21 @@ class Kernel(kernel.SimulatedCgroupfs):
         self.quotas: list[tuple[str, str]] = []
         """Path and file of each quota that was read."""
         self._going = threading.Event()
-        self._going.set()
+        self._answering = threading.Event()
+        self.release()
 
     def hold(self) -> None:
         """Let every look and write wait, as a kernel that is busy does."""
         self._going.clear()
 
+    def hold_answers(self) -> None:
+        """Let every write take effect and its writer wait."""
+        self._answering.clear()
+
     def release(self) -> None:
         """Let them go on."""
         self._going.set()
+        self._answering.set()
 
     def look(self, path: str, quotas: Sequence[str] = ()) -> observed.Look:
         """As `Cgroupfs.look`."""
@@ -57,3 +63,4 @@ class Kernel(kernel.SimulatedCgroupfs):
         if number is not None:
             raise self._error(f"{path}/{file}", "write", OSError(number, os.strerror(number)))
         super().write(path, file, text)
+        assert self._answering.wait(PATIENCE)

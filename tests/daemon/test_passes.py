@@ -44,6 +44,32 @@ async def test_requests_that_come_during_a_pass_are_one_pass(tmp_path: pathlib.P
         assert [record["looked_at"] for record in passes_in(made)[before:]] == [6, 6]
 
 
+async def test_while_a_repair_is_not_counted_yet_the_node_is_not_converged(tmp_path: pathlib.Path) -> None:
+    """Whoever sees that all is right, and is told that all has converged, finds it among the drifts."""
+    async with node.running(tmp_path, watch=True) as made:
+        await made.run(DB, INTEGER)
+        await made.quiet()
+        assert made.status()["converged"]
+        made.kernel.hold_answers()
+        made.put(INTEGER, EVERYTHING)
+        await node.until(lambda: made.cpus(INTEGER) == "2-3")
+        assert (made.status()["converged"], made.status()["drift"]["found"]) == (False, 0)
+        made.kernel.release()
+        await node.until(lambda: bool(made.status()["converged"]))
+        assert made.status()["drift"] == {"found": 1, "repaired": 1, "unrepaired": 0}
+
+
+async def test_looks_that_find_nothing_leave_the_node_converged(tmp_path: pathlib.Path) -> None:
+    async with node.running(tmp_path) as made:
+        await made.run(DB, INTEGER)
+        await made.quiet()
+        made.kernel.hold()
+        made.passes.everything()
+        await asyncio.sleep(0.02)
+        assert made.passes.seconds() > 0
+        assert made.status()["converged"]
+
+
 async def test_a_pass_works_on_the_newest_state(tmp_path: pathlib.Path) -> None:
     async with node.running(tmp_path) as made:
         await made.run(WEB, SHARED)

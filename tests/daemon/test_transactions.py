@@ -32,6 +32,16 @@ def resize(made: node.Node, whole: int) -> asyncio.Future[Adjustment]:
     return answer
 
 
+async def given_up(made: node.Node) -> asyncio.Future[Adjustment]:
+    """A creation that moves the integer container, and is refused while the kernel holds its writes up."""
+    made.kernel.hold()
+    answer = asyncio.ensure_future(made.create(LISTED, PINNED))
+    await asyncio.sleep(0.02)
+    with pytest.raises(errors.Refused, match="could not be made ready in time"):
+        made.agent.guard(CREATING)
+    return answer
+
+
 async def test_a_container_that_is_in_the_way_has_moved_before_the_creation_is_answered(
     tmp_path: pathlib.Path,
 ) -> None:
@@ -100,11 +110,7 @@ async def test_a_creation_that_the_runtime_has_given_up_is_undone(tmp_path: path
     async with node.running(tmp_path) as made:
         await made.run(DB, INTEGER)
         before = made.agent.state
-        made.kernel.hold()
-        answer = asyncio.ensure_future(made.create(LISTED, PINNED))
-        await asyncio.sleep(0.02)
-        with pytest.raises(errors.Refused, match="could not be made ready in time"):
-            made.agent.guard(CREATING)
+        answer = await given_up(made)
         made.kernel.release()
         with pytest.raises(errors.Refused, match="it took too long; everything was put back"):
             await answer
@@ -117,11 +123,7 @@ async def test_while_a_creation_is_undone_its_pod_is_refused_another(tmp_path: p
     async with node.running(tmp_path) as made:
         await made.run(WEB, SHARED)
         await made.run(DB, INTEGER)
-        made.kernel.hold()
-        answer = asyncio.ensure_future(made.create(LISTED, PINNED))
-        await asyncio.sleep(0.02)
-        with pytest.raises(errors.Refused, match="could not be made ready in time"):
-            made.agent.guard(CREATING)
+        answer = await given_up(made)
         again = pods.container(LISTED, whole=2, attempt=2)
         with pytest.raises(errors.Refused, match="could not be made ready in time; it will be tried again"):
             await made.create(LISTED, again)
@@ -161,11 +163,7 @@ async def test_who_appears_meanwhile_keeps_what_it_runs_on(tmp_path: pathlib.Pat
     async with node.running(tmp_path) as made:
         await made.run(WEB, SHARED)
         await made.run(DB, INTEGER)
-        made.kernel.hold()
-        answer = asyncio.ensure_future(made.create(LISTED, PINNED))
-        await asyncio.sleep(0.02)
-        with pytest.raises(errors.Refused, match="could not be made ready in time"):
-            made.agent.guard(CREATING)
+        answer = await given_up(made)
         again = pods.container(LISTED, whole=2, attempt=2)
         made.make(again)
         starting = asyncio.ensure_future(made.start(LISTED, again))
